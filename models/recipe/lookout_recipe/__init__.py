@@ -1,0 +1,1 @@
+"""How the default bundle was trained, quantised, exported and measured."""

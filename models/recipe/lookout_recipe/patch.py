@@ -1,0 +1,225 @@
+"""Stage `patch`: the speaker and the grounder learn together on the patch tokens of the aligned tower.
+
+The tower up to its static key blocks stays as it is; only the projection to patch tokens is shared and learned.
+Resumes after every pass.
+"""
+
+import random
+import sys
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from . import data, features
+from .align import embed_texts, encode, load_text
+from .model import GRID, Grounder, ImageHead, Speaker
+from .paths import SEED, WORK, record
+from .words import ANSWER, END, QUESTION, START, asked_of_phrases, clean, speaker_tokenizer
+
+PASSES, BATCH, SPOKEN, PHRASES = 14, 48, 2, 3
+HELD_QUESTIONS = 4  # every fourth DAQUAR picture is kept for measuring
+
+
+def tower():
+    state = torch.load(WORK / "align" / "towers.pt", weights_only=False)
+    head = ImageHead()
+    head.load_state_dict(state["head"])
+    text = load_text(WORK / "align" / "towers.pt")
+    return head.eval(), text.eval()
+
+
+@torch.inference_mode()
+def coarse_tokens(head: ImageHead, coarse) -> torch.Tensor:
+    out = []
+    for at in range(0, len(coarse), 100):
+        with torch.autocast("cpu", torch.bfloat16):
+            out.append(head.coarse(torch.from_numpy(np.asarray(coarse[at : at + 100], np.float32)))[0].half())
+    return torch.cat(out)
+
+
+class Views:
+    """Cached maps of one set and view, with the tower's tokens computed once."""
+
+    def __init__(self, head, name, variant):
+        self.fine, coarse, _ = features.arrays(name, variant)
+        self.tokens = coarse_tokens(head, coarse)
+
+    def take(self, which):
+        return torch.from_numpy(self.fine[which].astype(np.float32)), self.tokens[which].float()
+
+
+def iou_and_giou(a, b):
+    """Boxes `[..., 4]` as x0, y0, x1, y1."""
+    low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
+    inter = (high - low).clamp(min=0).prod(-1)
+    area = lambda z: (z[..., 2:] - z[..., :2]).clamp(min=0).prod(-1)
+    union = area(a) + area(b) - inter
+    hull = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).prod(-1)
+    iou = inter / union.clamp(min=1e-6)
+    return iou, iou - (hull - union) / hull.clamp(min=1e-6)
+
+
+def grounding_loss(boxes, scores, target, centres):
+    """`target` `[R, K, 4]`, rows of NaN where there are fewer than K boxes (or none at all)."""
+    there = ~target.isnan().any(-1)
+    filled = target.nan_to_num(0.0)
+    low, high = filled[:, None, :, :2], filled[:, None, :, 2:]
+    point = centres[None, :, None]
+    middle, half = (low + high) / 2, ((high - low) / 2).clamp(min=0.6 / GRID)
+    inside = (((point - middle).abs() <= half * 0.6).all(-1)) & there[:, None]
+    area = (filled[..., 2:] - filled[..., :2]).prod(-1)[:, None].expand_as(inside)
+    pick = area.masked_fill(~inside, 9).argmin(-1)
+    positive = inside.any(-1)
+    wanted = filled.gather(1, pick.unsqueeze(-1).expand(-1, -1, 4))
+    iou, giou = iou_and_giou(boxes, wanted)
+    quality = torch.where(positive, iou.detach().clamp(min=0.05), torch.zeros_like(iou))
+    p = scores.sigmoid().detach()
+    weight = torch.where(positive, torch.ones_like(p), 0.75 * p.square())
+    score = (F.binary_cross_entropy_with_logits(scores, quality, reduction="none") * weight).sum() / positive.sum().clamp(min=1)
+    near = (boxes - wanted).abs().sum(-1)
+    box = ((1 - giou + near) * positive).sum() / positive.sum().clamp(min=1)
+    return box + score
+
+
+def mirrored(text: str) -> bool:
+    return " left" in text or " right" in text
+
+
+class Teaching:
+    """Everything that is said and pointed at in the train pictures, as token ids and phrase embeddings."""
+
+    def __init__(self, text, tok):
+        self.rows, self.tok = data.rows("flickr8k/train"), tok
+        ids = lambda words: tok.encode(words, add_special_tokens=False).ids
+        start, end, question, answer = (tok.token_to_id(t) for t in (START, END, QUESTION, ANSWER))
+        self.captions = [[(c, [start, *ids(clean(c)), end]) for c in row["captions"]] for row in self.rows]
+        ask = lambda q, a: ([start, question, *ids(clean(q)), answer], [*ids(clean(a)), end])
+        self.asked = [[ask(q, a) for q, a in asked_of_phrases(row)] for row in self.rows]
+        self.daquar_images = data.images("daquar/train")
+        place = {image: i for i, image in enumerate(self.daquar_images)}
+        self.daquar = [(place[r["image"]], *ask(r["question"], r["answer"].replace("_", " "))) for r in data.rows("daquar/train")]
+        self.phrases = [[(p["phrase"].lower(), p["boxes"]) for p in row["phrases"] if p["boxes"]] for row in self.rows]
+        unique = sorted({p for row in self.phrases for p, _ in row})
+        self.at = {p: i for i, p in enumerate(unique)}
+        self.embedded = embed_texts(text, encode(unique))
+
+
+def said(rows: list[tuple[list[int], list[int]]]):
+    """Inputs and targets of (prompt, answer) pairs; only the answer is learned."""
+    width = max(len(p) + len(a) for p, a in rows) - 1
+    ids, want = torch.zeros(len(rows), width, dtype=torch.long), torch.full((len(rows), width), -100)
+    for i, (prompt, answer) in enumerate(rows):
+        whole = prompt + answer
+        ids[i, : len(whole) - 1] = torch.tensor(whole[:-1])
+        want[i, len(prompt) - 1 : len(whole) - 1] = torch.tensor(answer)
+    return ids, want
+
+
+def corners(boxes, flip: bool):
+    made = [[x, y, x + w, y + h] for x, y, w, h in boxes[:4]]
+    made = [[1 - x1, y0, 1 - x0, y1] if flip else [x0, y0, x1, y1] for x0, y0, x1, y1 in made]
+    return torch.tensor(made + [[float("nan")] * 4] * (4 - len(made))).clamp(0, 1)
+
+
+def step_loss(head, speaker, grounder, teaching, views, daquar, group, dice):
+    flip = [dice.random() < 0.5 for _ in group]
+    parts = [views[f].take([i]) for f, i in zip(flip, group)]
+    fine, tokens = (torch.cat(p) for p in zip(*parts))
+    with torch.autocast("cpu", torch.bfloat16):
+        patches = head.patches(fine, tokens)
+        spoken = []
+        for f, i in zip(flip, group):
+            fit = [ids for c, ids in teaching.captions[i] if not (f and mirrored(c))] or [teaching.captions[i][0][1]]
+            spoken += [(ids[:1], ids[1:40]) for ids in dice.choices(fit, k=SPOKEN)]
+        ids, want = said(spoken)
+        logits = speaker(ids, patches)
+        caption = F.cross_entropy(logits.flatten(0, 1).float(), want.flatten(), ignore_index=-100, label_smoothing=0.1)
+        asked = [(n, dice.choice(teaching.asked[i])) for n, i in enumerate(group) if teaching.asked[i]][:8]
+        questions = dice.sample([q for q in teaching.daquar if q[0] % HELD_QUESTIONS], 10)
+        fine, tokens = daquar.take([q[0] for q in questions])
+        seen = torch.cat([patches[[n for n, _ in asked]], head.patches(fine, tokens)]) if asked else head.patches(fine, tokens)
+        ids, want = said([qa for _, qa in asked] + [(q, a) for _, q, a in questions])
+        logits = speaker(ids, seen)
+        answer = F.cross_entropy(logits.flatten(0, 1).float(), want.flatten(), ignore_index=-100, label_smoothing=0.05)
+        owners, vectors, targets = [], [], []
+        for n, (f, i) in enumerate(zip(flip, group)):
+            fit = [p for p in teaching.phrases[i] if not (f and mirrored(" " + p[0]))]
+            for phrase, boxes in dice.sample(fit, min(PHRASES, len(fit))):
+                owners.append(n), vectors.append(teaching.at[phrase]), targets.append(corners(boxes, f))
+            if n % 6 == 0:
+                other, _ = dice.choice(teaching.phrases[dice.choice(group)] or [("a dog", None)])
+                if other in teaching.at and other not in {p for p, _ in teaching.phrases[i]}:
+                    owners.append(n), vectors.append(teaching.at[other]), targets.append(corners([], f))
+        boxes, scores = grounder(patches[owners], teaching.embedded[vectors])
+    ground = grounding_loss(boxes.float(), scores.float(), torch.stack(targets), grounder.centres)
+    return caption + 0.15 * answer + ground, caption, answer, ground
+
+
+def main(passes: int = PASSES) -> None:
+    torch.manual_seed(SEED)
+    began, path = time.time(), WORK / "patch" / "patch.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head, text = tower()
+    tok = speaker_tokenizer()
+    teaching = Teaching(text, tok)
+    speaker, grounder = Speaker(tok.get_vocab_size()), Grounder()
+    views = [Views(head, "flickr8k/train", v) for v in range(2)]
+    daquar = Views(head, "daquar/train", 0)
+    print("ready", tok.get_vocab_size(), "pieces", round(time.time() - began), "s", flush=True)
+    head.requires_grad_(False), head.patch_fine.requires_grad_(True), head.patch_coarse.requires_grad_(True)
+    trained = [p for m in (head, speaker, grounder) for p in m.parameters() if p.requires_grad]
+    groups = [{"params": [p for p in trained if p.ndim > 1], "weight_decay": 0.03}, {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, 1e-3, betas=(0.9, 0.98))
+    each = len(teaching.rows) // BATCH
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, passes * each, pct_start=0.06)
+    first = 0
+    if path.exists():
+        state = torch.load(path, weights_only=False)
+        head.load_state_dict(state["head"]), speaker.load_state_dict(state["speaker"]), grounder.load_state_dict(state["grounder"])
+        optimiser.load_state_dict(state["optimiser"]), schedule.load_state_dict(state["schedule"])
+        first = state["pass"]
+    for epoch in range(first, passes):
+        dice = random.Random(SEED + epoch)
+        order = list(range(len(teaching.rows)))
+        dice.shuffle(order)
+        speaker.train(), grounder.train()
+        sums = torch.zeros(3)
+        for step in range(each):
+            loss, *parts = step_loss(head, speaker, grounder, teaching, views, daquar, order[step * BATCH : (step + 1) * BATCH], dice)
+            optimiser.zero_grad(), loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimiser.step(), schedule.step()
+            sums += torch.stack([p.detach() for p in parts])
+            if step % 25 == 24:
+                print(epoch, step, [round(v / (step + 1), 3) for v in sums.tolist()], round(time.time() - began), "s", flush=True)
+        state = {"head": head.state_dict(), "speaker": speaker.state_dict(), "grounder": grounder.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "pass": epoch + 1}
+        torch.save(state, path.with_suffix(".tmp")), path.with_suffix(".tmp").replace(path)
+        if epoch % 3 == 2 or epoch == passes - 1:
+            print("dev grounding", grounding(head, text, grounder), flush=True)
+    record("patch", passes=passes, seconds=round(time.time() - began), losses=[round(v / each, 3) for v in sums.tolist()], **grounding(head, text, grounder))
+
+
+@torch.inference_mode()
+def grounding(head, text, grounder, limit: int = 250) -> dict:
+    grounder.eval()
+    view, hit, point, total = Views(head, "flickr8k/dev", 0), 0, 0, 0
+    for i, row in enumerate(data.rows("flickr8k/dev")[:limit]):
+        phrases = [(p["phrase"].lower(), p["boxes"][0]) for p in row["phrases"] if len(p["boxes"]) == 1]
+        if not phrases:
+            continue
+        patches = head.patches(*view.take([i]))
+        vectors = embed_texts(text, encode([p for p, _ in phrases]))
+        boxes, scores = grounder(patches.expand(len(phrases), -1, -1), vectors)
+        best = boxes[torch.arange(len(phrases)), scores.argmax(1)].clamp(0, 1)
+        want = torch.stack([corners([b], False)[0] for _, b in phrases])
+        middle = (best[:, :2] + best[:, 2:]) / 2
+        hit += (iou_and_giou(best, want)[0] >= 0.5).sum().item()
+        point += ((middle >= want[:, :2]) & (middle <= want[:, 2:])).all(-1).sum().item()
+        total += len(phrases)
+    return {"acc_iou50": round(100 * hit / total, 1), "pointing": round(100 * point / total, 1)}
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
