@@ -1,0 +1,46 @@
+//! Zero-shot labelling.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use super::{Measured, Progress};
+use crate::Result;
+use crate::eval::Set;
+use crate::eval::metrics::{LabelTally, rank};
+use crate::sight::Looker;
+
+#[derive(Deserialize)]
+struct Labelled {
+    image: String,
+    label: String,
+}
+
+#[derive(Deserialize)]
+struct LabelOnly {
+    label: String,
+}
+
+pub(in crate::eval) fn label(looker: &Looker, set: &Set, progress: Progress) -> Result<Measured> {
+    let rows = set.count_rows()?;
+    let mut labels = BTreeSet::new();
+    for row in set.all_rows::<LabelOnly>()? {
+        labels.insert(row?.body.label);
+    }
+    let labels: Vec<String> = labels.into_iter().collect();
+    let total = labels.len() + rows;
+    looker.embed_labels(&labels, &mut |done, _| progress(done, total))?;
+
+    let mut tally = LabelTally::default();
+    for (done, row) in set.rows::<Labelled>()?.enumerate() {
+        let row = row?;
+        let view = looker.look(&set.picture(&row.body.image, row.line)?)?;
+        let answer = looker.label(&view, &labels)?.labels;
+        let (right, wrong): (Vec<_>, Vec<_>) = answer.iter().partition(|answer| answer.label == row.body.label);
+        let place = right.first().map(|right| rank(right.score, wrong.iter().map(|label| label.score)));
+        tally.add(place, answer.first().map_or(0.0, |best| best.score));
+        progress(labels.len() + done + 1, total);
+    }
+    let scores = tally.scores();
+    Ok(Measured { scores: vec![("top1", scores.top1), ("top5", scores.top5), ("ece", scores.ece)], counted: rows })
+}
