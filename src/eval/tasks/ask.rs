@@ -6,7 +6,7 @@ use super::{Measured, Progress};
 use crate::Result;
 use crate::eval::Set;
 use crate::eval::metrics::same_answer;
-use crate::sight::{Looker, View};
+use crate::sight::{Looker, SpeakOptions, View};
 
 #[derive(Deserialize)]
 struct Asked {
@@ -26,7 +26,7 @@ pub(in crate::eval) fn ask(looker: &Looker, set: &Set, progress: Progress) -> Re
             Some((image, view)) if image == row.body.image => view,
             _ => looker.look(&set.picture(&row.body.image, row.line)?)?,
         };
-        let said = looker.ask(&view, &row.body.question)?;
+        let said = looker.ask(&view, &row.body.question, &SpeakOptions::default())?;
         exact += usize::from(same_answer(&said.answer, &row.body.answer));
         last = Some((row.body.image, view));
         progress(done + 1, total);
