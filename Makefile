@@ -5,10 +5,10 @@ PROFILE  := --release --locked
 LOOKOUT   = $(CARGO) run $(PROFILE) --quiet --
 
 PICTURE  ?= models/demo.jpg
-LABELS   ?= a dog, a person, a car, a boat, an empty room
-PHRASE   ?= a dog
-SENTENCE ?= a dog is running on the grass
-QUESTION ?= what is in the picture?
+LABELS   ?= a woman, a dog, a car, a flag, an empty room
+PHRASE   ?= a woman
+SENTENCE ?= a woman in an orange suit is smiling
+QUESTION ?= what is the woman wearing?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
