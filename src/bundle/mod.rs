@@ -1,0 +1,33 @@
+//! A model bundle: what the manifest says, the files it lists, and opening it safely.
+//!
+//! A bundle is a folder, or one uncompressed `.tar` of it, with a `lookout.toml` and the files that it names. Whatever
+//! comes out of here has been checked: every number of the manifest is in range, every path stays inside the bundle,
+//! every file has the size that the manifest states. Hashes cost a read of every byte and are checked by
+//! [`Bundle::verify`] alone.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `document` | the sections of `lookout.toml` as plain types |
+//! | `fields` | the types of single values, each checked as it is parsed |
+//! | `manifest` | a checked manifest, and the rules that span sections |
+//! | `complaint` | a parse error in words, with the line and the nearest known key |
+//! | `store` | the bytes: a folder of maps, or slices of one mapped archive |
+//! | `open` | opening, verifying and finding a bundle |
+//! | `pairs` | stored inputs and outputs for `bundle check` |
+
+mod complaint;
+mod document;
+mod fields;
+mod manifest;
+mod open;
+mod pairs;
+mod store;
+
+pub use document::{
+    Calibration, Document, Embedding, FileEntry, PatchGrid, PictureInput, Role, Speaker, TextInput, TowerFilter,
+    TowerRule,
+};
+pub use fields::{BundlePath, Digest};
+pub use manifest::{FORMAT, MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest};
+pub use open::Bundle;
+pub use pairs::{ImagePair, Pairs, TextPair, agreement};
