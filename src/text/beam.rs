@@ -1,0 +1,135 @@
+//! Beam search.
+use super::speak::{allowed, listen, log_softmax};
+use super::{Decoding, Speaker, Spoken};
+use crate::Result;
+
+/// The best sentence that a search with `rules.beams` hypotheses finds, scored as [`Decoding::length_penalty`] says.
+///
+/// Each step keeps the `beams` most probable continuations; a sentence that ends among the best `beams` of a step is set
+/// aside. The search stops when `beams` sentences are set aside, when no open one can still win, or at
+/// `rules.max_tokens`, where open ones compete as they are. Equals are decided by the older hypothesis, then by the
+/// smaller token id. With one beam it says what [`greedy`](super::greedy) says.
+pub fn beam<S: Speaker>(speaker: &S, prompt: &[u32], rules: &Decoding) -> Result<Spoken> {
+    let width = rules.beams.max(1);
+    let mut best = Best { score: f32::NEG_INFINITY, spoken: silence(), ended: 0, penalty: rules.length_penalty };
+    let (state, scores) = listen(speaker, prompt)?;
+    let mut open = vec![Hypothesis { spoken: silence(), state, scores }];
+    for length in 1..=rules.max_tokens {
+        let steps = continuations(&open, width, rules);
+        if steps.is_empty() {
+            // Nothing left to say: every token is banned or would loop.
+            open.iter().for_each(|hypothesis| best.offer(&hypothesis.spoken, length));
+            break;
+        }
+        for step in steps.iter().take(width).filter(|step| step.token == rules.end) {
+            let tokens = open[step.parent].spoken.tokens.clone();
+            best.offer(&Spoken { tokens, log_probability: step.log_probability }, length);
+            best.ended += 1;
+        }
+        let onward: Vec<Step> = steps.into_iter().filter(|step| step.token != rules.end).take(width).collect();
+        let top = onward.first().map_or(f32::NEG_INFINITY, |step| step.log_probability);
+        if best.ended >= width || !best.can_be_beaten(top, length, rules.max_tokens) {
+            break;
+        }
+        open = follow(open, &onward);
+        if length == rules.max_tokens {
+            open.iter().for_each(|hypothesis| best.offer(&hypothesis.spoken, length));
+            break;
+        }
+        for (hypothesis, step) in open.iter_mut().zip(&onward) {
+            hypothesis.scores = log_softmax(speaker.step(&mut hypothesis.state, step.token)?)?;
+        }
+    }
+    Ok(best.spoken)
+}
+
+struct Hypothesis<T> {
+    spoken: Spoken,
+    state: T,
+    /// Log-probabilities of the next token.
+    scores: Vec<f32>,
+}
+
+/// One hypothesis continued by one token.
+struct Step {
+    parent: usize,
+    token: u32,
+    log_probability: f32,
+}
+
+/// The best sentence set aside so far.
+struct Best {
+    score: f32,
+    spoken: Spoken,
+    ended: usize,
+    penalty: f32,
+}
+
+impl Best {
+    /// `length` counts the end token.
+    fn offer(&mut self, spoken: &Spoken, length: usize) {
+        let score = self.normalised(spoken.log_probability, length);
+        if score > self.score {
+            self.score = score;
+            self.spoken = spoken.clone();
+        }
+    }
+
+    /// Whether an open sentence of this log-probability may end with a better score. More tokens only lower the
+    /// log-probability, so the divisor at one of the two ends bounds every later score.
+    fn can_be_beaten(&self, log_probability: f32, length: usize, max_tokens: usize) -> bool {
+        let kindest = if self.penalty > 0.0 { max_tokens } else { length };
+        self.normalised(log_probability, kindest) > self.score
+    }
+
+    fn normalised(&self, log_probability: f32, length: usize) -> f32 {
+        log_probability / (length as f32).powf(self.penalty)
+    }
+}
+
+fn silence() -> Spoken {
+    Spoken { tokens: Vec::new(), log_probability: 0.0 }
+}
+
+/// The most probable steps from all hypotheses, best first: enough for `width` that go on, whatever ends among them.
+fn continuations<T>(open: &[Hypothesis<T>], width: usize, rules: &Decoding) -> Vec<Step> {
+    let by_rank = |a: &Step, b: &Step| {
+        let ids = (a.parent, a.token).cmp(&(b.parent, b.token));
+        b.log_probability.total_cmp(&a.log_probability).then(ids)
+    };
+    let mut steps: Vec<Step> = Vec::new();
+    for (parent, hypothesis) in open.iter().enumerate() {
+        let said = &hypothesis.spoken;
+        let mut own: Vec<Step> = allowed(&hypothesis.scores, &said.tokens, rules)
+            .map(|(token, score)| Step { parent, token, log_probability: said.log_probability + score })
+            .collect();
+        // One token at most ends the sentence.
+        let enough = width.saturating_add(1);
+        if own.len() > enough {
+            own.select_nth_unstable_by(enough - 1, by_rank);
+            own.truncate(enough);
+        }
+        steps.append(&mut own);
+    }
+    steps.sort_unstable_by(by_rank);
+    steps
+}
+
+/// The hypotheses after these steps. The last child of a parent takes its state, the others copy it.
+fn follow<T: Clone>(parents: Vec<Hypothesis<T>>, steps: &[Step]) -> Vec<Hypothesis<T>> {
+    let mut children = vec![0usize; parents.len()];
+    steps.iter().for_each(|step| children[step.parent] += 1);
+    let mut states: Vec<_> = parents.into_iter().map(|parent| (parent.spoken.tokens, Some(parent.state))).collect();
+    let mut next = Vec::with_capacity(steps.len());
+    for step in steps {
+        let (tokens, state) = &mut states[step.parent];
+        children[step.parent] -= 1;
+        let state = if children[step.parent] == 0 { state.take() } else { state.clone() };
+        let mut tokens = tokens.clone();
+        tokens.push(step.token);
+        let spoken = Spoken { tokens, log_probability: step.log_probability };
+        // A state is taken only by the last child, so it is always there.
+        next.extend(state.map(|state| Hypothesis { spoken, state, scores: Vec::new() }));
+    }
+    next
+}
