@@ -39,7 +39,7 @@ class StaticKeyAttention(nn.Module):
     def forward(self, x, mask=None):
         batch, tokens, width = x.shape
         split = lambda y: y.view(batch, tokens, self.heads, -1).transpose(1, 2)
-        logits = split(self.query(x)) @ self.key[..., :tokens] / math.sqrt(width // self.heads)
+        logits = split(self.query(x)) @ (self.key[..., :tokens] / math.sqrt(width // self.heads))
         if mask is not None:
             logits = logits.masked_fill(~mask[:, None, None, :tokens], -1e4)
         mixed = logits.softmax(-1) @ split(self.value(x))
@@ -142,7 +142,7 @@ class SpeakerBlock(nn.Module):
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.dropout(self.out(y.transpose(1, 2).reshape(rows, tokens, width)))
         q = self.query(self.norm2(x)).view(rows // each, each * tokens * self.heads, PATCH)
-        weight = (q @ patches.transpose(1, 2) / math.sqrt(PATCH)).softmax(-1)
+        weight = (q @ (patches.transpose(1, 2) / math.sqrt(PATCH))).softmax(-1)
         y = (weight @ patches).view(rows, tokens, self.heads * PATCH)
         x = x + self.dropout(self.read(y))
         return x + self.dropout(self.down(F.gelu(self.up(self.norm3(x)))))
@@ -178,7 +178,7 @@ class GroundBlock(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = StaticKeyAttention(width, 4, GRID * GRID)
+        self.attention = StaticKeyAttention(width, 2, GRID * GRID)
         self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
 
     def forward(self, x):

@@ -18,7 +18,7 @@ from .model import GRID, Grounder, ImageHead, Speaker
 from .paths import SEED, WORK, record
 from .words import ANSWER, END, QUESTION, START, asked_of_phrases, clean, speaker_tokenizer
 
-PASSES, BATCH, SPOKEN, PHRASES = 14, 48, 2, 3
+PASSES, BATCH, SPOKEN, PHRASES = 10, 48, 2, 2
 HELD_QUESTIONS = 4  # every fourth DAQUAR picture is kept for measuring
 
 
@@ -132,7 +132,7 @@ def step_loss(head, speaker, grounder, teaching, views, daquar, group, dice):
         spoken = []
         for f, i in zip(flip, group):
             fit = [ids for c, ids in teaching.captions[i] if not (f and mirrored(c))] or [teaching.captions[i][0][1]]
-            spoken += [(ids[:1], ids[1:40]) for ids in dice.choices(fit, k=SPOKEN)]
+            spoken += [(ids[:1], ids[1:24]) for ids in dice.choices(fit, k=SPOKEN)]
         ids, want = said(spoken)
         logits = speaker(ids, patches)
         caption = F.cross_entropy(logits.flatten(0, 1).float(), want.flatten(), ignore_index=-100, label_smoothing=0.1)

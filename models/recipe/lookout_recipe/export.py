@@ -1,0 +1,218 @@
+"""Stage `export`: the bundle's four networks, their stock float twins, the tokenizers and the manifest."""
+
+import hashlib
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from onnx import TensorProto
+
+from . import trunk
+from .graph import Graph
+from .minilm import tokenizer
+from .model import CONTEXT, EMBEDDING, GRID, PATCH, Grounder, ImageHead, Speaker, TextTower
+from .paths import REPOSITORY, WORK, record
+from .words import ANSWER, END, QUESTION, START, speaker_tokenizer
+
+BUNDLE = REPOSITORY / "models" / "default"
+TWINS = WORK / "twins"
+SIZE = 256
+TEMPLATES = ["{}", "a photo of a {}.", "a picture of {}.", "there is a {} in the scene."]
+
+
+def image_graph(body: trunk.Trunk, head: ImageHead, stock: bool, float_activations: int = 3) -> Graph:
+    """The first `float_activations` blocks and the stem keep float activations: few weights, wide ranges."""
+    g = Graph("image", stock)
+    x = g.op("Transpose", [g.input("image", [1, 3, SIZE, SIZE])], perm=[0, 2, 3, 1])
+    precision = lambda index: "weights" if index < float_activations else "int8"
+    x, side = g.convolution(x, body.stem, SIZE, False, "relu6", "weights"), SIZE // 2
+    as_linear = lambda x, conv, activation, residual=None, p="int8": g.linear(x, conv.conv.weight.flatten(1), conv.conv.bias, activation, residual, p)
+    for index, block in enumerate(body.blocks):
+        y = as_linear(x, block.expand, "relu6", None, precision(index)) if block.expand else x
+        y = g.convolution(y, block.depthwise, side, True, "relu6")
+        side = -(-side // block.depthwise.stride)
+        x = as_linear(y, block.project, "none", x if block.residual else None, precision(index))
+        if index == trunk.LAST_FINE_BLOCK:
+            fine = g.reshape(x, 1, GRID * GRID, trunk.FINE)
+    features = g.linear(g.reshape(x, 1, 64, trunk.COARSE), head.head.weight, head.head.bias, "relu6")
+    x = g.op("Add", [g.linear(features, head.narrow.weight, head.narrow.bias), g.constant(head.position.unsqueeze(0))])
+    for block in head.blocks:
+        x = g.block(x, block, 64)
+    tokens = g.norm(x, head.norm)
+    pooled = g.op("ReduceMean", [features], axes=[1], keepdims=0)
+    short = g.linear(pooled, head.shortcut.weight, head.shortcut.bias, "gelu")
+    both = g.op("Concat", [short, g.op("ReduceMean", [tokens], axes=[1], keepdims=0)], axis=1)
+    g.output("embedding", g.linear(both, head.project.weight, head.project.bias), [1, EMBEDDING])
+    up = g.linear(tokens, head.patch_coarse.weight, head.patch_coarse.bias)
+    up = g.op("Expand", [g.reshape(up, 1, 8, 1, 8, 1, PATCH), g.constant([1, 8, 2, 8, 2, PATCH], np.int64)])
+    up = g.reshape(up, 1, GRID * GRID, PATCH)
+    g.output("patches", g.linear(fine, head.patch_fine.weight, head.patch_fine.bias, residual=up), [1, GRID * GRID, PATCH])
+    return g
+
+
+def text_graph(tower: TextTower, stock: bool) -> Graph:
+    g = Graph("text", stock)
+    ids = g.input("input_ids", [1, "L"], TensorProto.INT64)
+    x = g.linear(g.rows(tower.table.weight, ids), tower.widen.weight, tower.widen.bias)
+    length = g.op("Shape", [ids], start=1, end=2)
+    position = g.op("Slice", [g.constant(tower.position), g.constant([0], np.int64), length, g.constant([0], np.int64)])
+    x = g.op("Add", [x, g.op("Unsqueeze", [position, g.constant([0], np.int64)])])
+    for block in tower.blocks:
+        x = g.block(x, block, None)
+    pooled = g.op("ReduceMean", [g.norm(x, tower.norm)], axes=[1], keepdims=0)
+    g.output("embedding", g.linear(pooled, tower.project.weight, tower.project.bias), [1, EMBEDDING])
+    return g
+
+
+def decoder_graph(speaker: Speaker, stock: bool) -> Graph:
+    """One step. Self-attention over the cache; cross-attention reads the normalised patch tokens directly."""
+    g = Graph("decoder", stock)
+    layers, block = len(speaker.blocks), speaker.blocks[0]
+    heads, width = block.heads, block.width
+    depth, words = width // heads, speaker.table.weight.shape[0]
+    token, position = g.input("token", [1, 1], TensorProto.INT64), g.input("position", [1], TensorProto.INT64)
+    patches = g.input("patches", [1, GRID * GRID, PATCH])
+    keys, values = (g.input(n, [layers, heads, "S", depth]) for n in ("keys", "values"))
+    patches = g.norm(patches, speaker.norm_patches)
+    across = g.op("Transpose", [patches], perm=[0, 2, 1])
+    place = g.op("Unsqueeze", [g.op("Gather", [g.constant(speaker.position), position], axis=0), g.constant([0], np.int64)])
+    x = g.op("Add", [g.rows(speaker.table.weight, token), place])
+    new_keys, new_values = [], []
+    cut = lambda v, a, b, axis: g.op("Slice", [v, g.constant([a], np.int64), g.constant([b], np.int64), g.constant([axis], np.int64)])
+    for index, block in enumerate(speaker.blocks):
+        qkv = g.reshape(g.linear(g.norm(x, block.norm1), block.qkv.weight, block.qkv.bias), 3, heads, 1, depth)
+        q, k, v = (cut(qkv, i, i + 1, 0) for i in range(3))
+        k = g.op("Concat", [cut(keys, index, index + 1, 0), k], axis=2)
+        v = g.op("Concat", [cut(values, index, index + 1, 0), v], axis=2)
+        new_keys.append(k), new_values.append(v)
+        logits = g.op("MatMul", [g.op("Mul", [q, g.constant(1 / math.sqrt(depth))]), g.op("Transpose", [k], perm=[0, 1, 3, 2])])
+        y = g.reshape(g.op("MatMul", [g.op("Softmax", [logits], axis=-1), v]), 1, 1, width)
+        x = g.linear(y, block.out.weight, block.out.bias, residual=x)
+        q = g.linear(g.norm(x, block.norm2), block.query.weight / math.sqrt(PATCH), block.query.bias / math.sqrt(PATCH))
+        weight = g.op("Softmax", [g.op("MatMul", [g.reshape(q, 1, heads, PATCH), across])], axis=-1)
+        y = g.reshape(g.op("MatMul", [weight, patches]), 1, 1, heads * PATCH)
+        x = g.linear(y, block.read.weight, block.read.bias, residual=x)
+        y = g.linear(g.norm(x, block.norm3), block.up.weight, block.up.bias, "gelu")
+        x = g.linear(y, block.down.weight, block.down.bias, residual=x)
+    logits = g.linear(g.norm(x, speaker.norm), speaker.table.weight, speaker.bias)
+    g.output("logits", g.reshape(logits, 1, words), [1, words])
+    g.output("new_keys", g.op("Concat", new_keys, axis=0), [layers, heads, "S+1", depth])
+    g.output("new_values", g.op("Concat", new_values, axis=0), [layers, heads, "S+1", depth])
+    return g
+
+
+def ground_graph(grounder: Grounder, stock: bool) -> Graph:
+    g = Graph("ground", stock)
+    patches, phrase = g.input("patches", [1, GRID * GRID, PATCH]), g.input("phrase", [1, EMBEDDING])
+    width = grounder.enter.out_features
+    both = g.reshape(g.linear(phrase, grounder.phrase.weight, grounder.phrase.bias), 1, 1, 2 * width)
+    cut = lambda v, a, b: g.op("Slice", [v, g.constant([a], np.int64), g.constant([b], np.int64), g.constant([2], np.int64)])
+    scale, shift = g.op("Add", [cut(both, 0, width), g.constant(1.0)]), cut(both, width, 2 * width)
+    x = g.linear(g.norm(patches, grounder.norm), grounder.enter.weight, grounder.enter.bias)
+    x = g.activate(g.op("Add", [g.op("Mul", [x, scale]), shift]), "gelu")
+    for block in grounder.blocks:
+        x = g.block(x, block, GRID * GRID)
+    x = g.linear(g.norm(x, grounder.last), grounder.hidden.weight, grounder.hidden.bias, "gelu")
+    out = g.linear(x, grounder.head.weight, grounder.head.bias)
+    reach, centres = g.op("Sigmoid", [cut(out, 0, 4)]), g.constant(grounder.centres.unsqueeze(0))
+    low, high = g.op("Sub", [centres, cut(reach, 0, 2)]), g.op("Add", [centres, cut(reach, 2, 4)])
+    g.output("boxes", g.op("Concat", [low, high], axis=2), [1, GRID * GRID, 4])
+    g.output("scores", g.reshape(cut(out, 4, 5), 1, GRID * GRID), [1, GRID * GRID])
+    return g
+
+
+def trained():
+    from .patch import tower
+
+    head, text = tower()
+    state = torch.load(WORK / "patch" / "patch.pt", weights_only=False)
+    head.load_state_dict(state["head"])
+    speaker, grounder = Speaker(state["speaker"]["table.weight"].shape[0]), Grounder()
+    speaker.load_state_dict(state["speaker"]), grounder.load_state_dict(state["grounder"])
+    return trunk.pretrained(), head.eval(), text.eval(), speaker.eval(), grounder.eval()
+
+
+def untrained():
+    """Random weights in the same form, for working on the engine before there is anything to load."""
+    torch.manual_seed(0)
+    words = speaker_tokenizer().get_vocab_size()
+    return trunk.pretrained(), ImageHead().eval(), TextTower().eval(), Speaker(words).eval(), Grounder().eval()
+
+
+def main(random: bool = False) -> None:
+    body, head, text, speaker, grounder = untrained() if random else trained()
+    BUNDLE.mkdir(parents=True, exist_ok=True)
+    graphs = {
+        "image": lambda s: image_graph(body, head, s),
+        "text": lambda s: text_graph(text, s),
+        "decoder": lambda s: decoder_graph(speaker, s),
+        "ground": lambda s: ground_graph(grounder, s),
+    }
+    for role, make in graphs.items():
+        make(False).save(BUNDLE / f"{role}.onnx")
+        make(True).save(TWINS / f"{role}.onnx")
+    (BUNDLE / "tokenizer.json").write_text(json.dumps(json.loads(tokenizer().to_str()), ensure_ascii=False, separators=(",", ":")))
+    (BUNDLE / "speaker-tokenizer.json").write_text(json.dumps(json.loads(speaker_tokenizer().to_str()), ensure_ascii=False, separators=(",", ":")))
+    write_manifest(speaker)
+    sizes = {path.name: path.stat().st_size for path in sorted(BUNDLE.iterdir())}
+    record("export", random=random, bytes=sum(sizes.values()), sizes=sizes)
+
+
+FILES = {
+    "image": ("image.onnx", "int8"),
+    "text": ("text.onnx", "int8"),
+    "decoder": ("decoder.onnx", "int8"),
+    "ground": ("ground.onnx", "int8"),
+    "tokenizer": ("tokenizer.json", "none"),
+    "speaker_tokenizer": ("speaker-tokenizer.json", "none"),
+}
+
+
+def write_manifest(speaker: Speaker) -> None:
+    path = WORK / "calibration.json"
+    calibration = {"temperature": 0.05, "none_bias": 0.2, "check_scale": 12.0, "check_bias": -3.0, "ground_scale": 1.0, "ground_bias": 0.0}
+    if path.exists():
+        calibration.update(json.loads(path.read_text()))
+    quote = lambda v: json.dumps(v, ensure_ascii=False)
+    lines = [
+        "format = 1",
+        'name = "lookout"',
+        'version = "1"',
+        'licence = "Non-commercial research and education (trained on Flickr8k, Flickr30k-Entities and DAQUAR)"',
+        f'distilled_from = {quote(["EfficientNet-Lite2 (ImageNet-1k, Apache-2.0)", "all-MiniLM-L6-v2 (Apache-2.0)"])}',
+        "",
+        "[picture]",
+        f"width = {SIZE}\nheight = {SIZE}",
+        'rule = "stretch"\nfilter = "bicubic"',
+        f"mean = {[round(trunk.MEAN, 7)] * 3}\nstd = {[round(trunk.STD, 7)] * 3}",
+        "",
+        f"[embedding]\nwidth = {EMBEDDING}",
+        "",
+        f"[patches]\ncount = {GRID * GRID}\nwidth = {PATCH}\ngrid = [{GRID}, {GRID}]",
+        "",
+        f"[text]\ncontext = {CONTEXT}\npad = 0\nfixed_length = false",
+        f"templates = {quote(TEMPLATES)}",
+        "",
+        "[calibration]",
+        *[f"{key} = {value}" for key, value in calibration.items()],
+        "",
+        "[speaker]",
+        f"start = {quote(START)}\nend = {quote(END)}\nquestion = {quote(QUESTION)}\nanswer = {quote(ANSWER)}",
+        "max_tokens = 24\nbeams = 3\nlength_penalty = 0.7",
+        f"layers = {len(speaker.blocks)}\nheads = {speaker.blocks[0].heads}\nhead_width = {speaker.blocks[0].width // speaker.blocks[0].heads}",
+    ]
+    for role, (name, form) in FILES.items():
+        content = (BUNDLE / name).read_bytes()
+        lines += ["", f"[files.{role}]", f'path = "{name}"', f'sha256 = "{hashlib.sha256(content).hexdigest()}"', f"bytes = {len(content)}", f'quantisation = "{form}"']
+    check = BUNDLE / "check.json"
+    if check.exists():
+        content = check.read_bytes()
+        lines += ["", "[check]", 'path = "check.json"', f'sha256 = "{hashlib.sha256(content).hexdigest()}"', f"bytes = {len(content)}"]
+    (BUNDLE / "lookout.toml").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main(random="--random" in sys.argv)
