@@ -1,0 +1,13 @@
+//! Embeddings of pictures on disk, and search among them.
+//!
+//! An [`Index`] holds one entry for each picture of a folder, keyed by its path from there, and is bound to the bundle
+//! that made it. [`refresh`] brings it up to date and embeds only what is new or changed; [`Place`] says where it lies.
+//! A search is one pass over all embeddings (384 floats each: about 1.5 KiB a picture, in the file and in memory).
+
+mod index;
+mod place;
+mod refresh;
+
+pub use index::{Entry, Hit, INDEX_NAME, Index, Stamp};
+pub use place::Place;
+pub use refresh::{Refreshed, is_picture_name, refresh};

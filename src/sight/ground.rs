@@ -1,0 +1,122 @@
+//! Where in the picture is this?
+
+use serde::Serialize;
+
+use crate::Result;
+use crate::bundle::Role;
+use crate::engine::Grounder;
+
+use super::looker::{Looker, lazily, sigmoid};
+use super::view::View;
+
+/// Overlap from which the weaker of two boxes is dropped.
+const NMS_IOU: f32 = 0.5;
+
+/// Boxes of a phrase, best first.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Boxes {
+    /// The boxes, best first; none where nothing reaches the threshold.
+    pub boxes: Vec<Found>,
+}
+
+/// One box and the probability that it is right.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Found {
+    /// `[x, y, width, height]` in pixels of the original picture, origin at the top left.
+    #[serde(rename = "box")]
+    pub rect: [f32; 4],
+    /// Probability, `0..=1`.
+    pub score: f32,
+}
+
+/// Which boxes to keep.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GroundOptions {
+    /// Least score.
+    pub threshold: f32,
+    /// Most boxes.
+    pub top: usize,
+}
+
+impl Default for GroundOptions {
+    fn default() -> Self {
+        Self { threshold: 0.3, top: 5 }
+    }
+}
+
+impl Looker {
+    /// The boxes that `phrase` names. Of two boxes that overlap by an IoU above one half only the better is kept.
+    pub fn ground(&self, view: &View, phrase: &str, options: &GroundOptions) -> Result<Boxes> {
+        let grounder = self.grounder()?;
+        let calibration = self.calibration()?;
+        let patches = view.patches.as_ref().ok_or_else(|| self.lacks("patch tokens", "point at things"))?;
+        let phrase = self.embed_text(phrase)?;
+        let mut found: Vec<Found> = grounder
+            .locate(patches, &phrase)?
+            .into_iter()
+            .map(|(corners, logit)| Found {
+                rect: view.to_pixels(corners),
+                score: sigmoid(calibration.ground_scale * logit + calibration.ground_bias),
+            })
+            .filter(|found| found.score >= options.threshold && found.rect[2] > 0.0 && found.rect[3] > 0.0)
+            .collect();
+        found.sort_by(|a, b| b.score.total_cmp(&a.score));
+        Ok(Boxes { boxes: distinct(&found, options.top) })
+    }
+
+    /// Loads the grounding head if it is not there yet.
+    pub(crate) fn grounder(&self) -> Result<&Grounder> {
+        if !self.bundle.has(Role::Ground) {
+            return Err(self.lacks("grounding head", "point at things"));
+        }
+        lazily(&self.grounder, || Grounder::load(&self.bundle, &self.options))
+    }
+}
+
+/// Greedy non-maximum suppression of boxes that are sorted best first.
+fn distinct(sorted: &[Found], top: usize) -> Vec<Found> {
+    let mut kept: Vec<Found> = Vec::new();
+    for found in sorted {
+        if kept.len() == top {
+            break;
+        }
+        if kept.iter().all(|better| overlap(&better.rect, &found.rect) <= NMS_IOU) {
+            kept.push(*found);
+        }
+    }
+    kept
+}
+
+/// Intersection over union of two `[x, y, width, height]`.
+fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
+    let side = |at: usize| ((a[at] + a[at + 2]).min(b[at] + b[at + 2]) - a[at].max(b[at])).max(0.0);
+    let both = side(0) * side(1);
+    let either = a[2] * a[3] + b[2] * b[3] - both;
+    if either > 0.0 { both / either } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(rect: [f32; 4], score: f32) -> Found {
+        Found { rect, score }
+    }
+
+    #[test]
+    fn of_two_boxes_on_one_thing_the_better_is_kept() {
+        let boxes = [
+            found([0.0, 0.0, 10.0, 10.0], 0.9),
+            found([1.0, 0.0, 10.0, 10.0], 0.8),
+            found([20.0, 20.0, 5.0, 5.0], 0.7),
+        ];
+        assert_eq!(distinct(&boxes, 5), [boxes[0], boxes[2]]);
+        assert_eq!(distinct(&boxes, 1), [boxes[0]]);
+    }
+
+    #[test]
+    fn overlap_is_intersection_over_union() {
+        assert_eq!(overlap(&[0.0, 0.0, 2.0, 2.0], &[1.0, 0.0, 2.0, 2.0]), 2.0 / 6.0);
+        assert_eq!(overlap(&[0.0, 0.0, 1.0, 1.0], &[5.0, 5.0, 1.0, 1.0]), 0.0);
+    }
+}

@@ -1,0 +1,214 @@
+//! Captions and answers: what the speaker says about a picture.
+
+use serde::Serialize;
+
+use crate::bundle::{Bundle, Role};
+use crate::engine::{Decoder, Options};
+use crate::text::{Decoding, MAX_TEXT_BYTES, Spoken, Tokenizer, beam, greedy, sample};
+use crate::{Code, Error, Result};
+
+use super::looker::{Looker, cosine, lazily};
+use super::view::View;
+
+/// Most sampled captions in one question.
+pub const MAX_SAMPLES: usize = 32;
+
+/// Most tokens of a question that the speaker reads, and of an answer that it gives.
+const MAX_QUESTION_TOKENS: usize = 32;
+const MAX_ANSWER_TOKENS: usize = 12;
+
+/// Temperature of sampled captions.
+const SAMPLE_TEMPERATURE: f32 = 1.0;
+
+/// A sentence about a picture, and how far to trust it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Caption {
+    /// The sentence.
+    pub caption: String,
+    /// Probability that the picture supports the sentence, as [`Looker::check`] gives it; where the bundle has no text
+    /// tower, `exp(log_probability)`.
+    pub score: f32,
+    /// Mean log-probability of the sentence's tokens.
+    pub log_probability: f32,
+    /// Mean cosine of the caption's text embedding with those of the sampled captions, `-1..=1`. A caption that the
+    /// speaker would not say twice is more likely made up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<f32>,
+    /// The sampled captions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<String>,
+}
+
+/// An answer to a question about a picture.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Answer {
+    /// The words.
+    pub answer: String,
+    /// `exp` of the mean log-probability of the answer's tokens, `0..=1`.
+    pub score: f32,
+}
+
+/// How to speak. The default follows the bundle's manifest and takes no samples.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpeakOptions {
+    /// Width of the beam search; 1 is greedy. `None`: as the manifest says.
+    pub beams: Option<usize>,
+    /// Captions sampled for [`Caption::agreement`], at most [`MAX_SAMPLES`].
+    pub samples: usize,
+    /// Seed of the first sample; each further one takes the next number.
+    pub seed: u64,
+}
+
+impl Looker {
+    /// Says what is in the picture in one sentence.
+    pub fn caption(&self, view: &View, options: &SpeakOptions) -> Result<Caption> {
+        if options.samples > MAX_SAMPLES {
+            let message = format!("{} samples are too many (at most {MAX_SAMPLES})", options.samples);
+            return Err(Error::new(Code::Usage, message, "ask for fewer: --samples 5"));
+        }
+        let voice = self.voice("caption")?;
+        let decoding = self.decoding(voice, options.beams, usize::MAX)?;
+        let spoken = voice.speak(view, &[voice.start], &decoding)?;
+        let caption = voice.tokenizer.decode(&spoken.tokens)?;
+        let log_probability = mean_log_probability(&spoken, decoding.max_tokens);
+        let mut answer =
+            Caption { score: log_probability.exp(), log_probability, agreement: None, samples: vec![], caption };
+        if !self.bundle.has(Role::Text) || answer.caption.trim().is_empty() {
+            return Ok(answer);
+        }
+        let words = self.embed_text(&answer.caption)?;
+        answer.score = self.support(cosine(&view.embedding, &words))?.score;
+        if options.samples > 0 {
+            answer.samples = self.samples(view, options)?;
+            let mut sum = 0.0;
+            for said in &answer.samples {
+                // A sample that says nothing agrees with nothing.
+                sum += if said.trim().is_empty() { 0.0 } else { cosine(&words, &self.embed_text(said)?) };
+            }
+            answer.agreement = Some(sum / answer.samples.len() as f32);
+        }
+        Ok(answer)
+    }
+
+    /// Answers a question about the picture. Of a question only the first 32 tokens are read; the rest is cut off with a
+    /// warning.
+    pub fn ask(&self, view: &View, question: &str, options: &SpeakOptions) -> Result<Answer> {
+        if question.trim().is_empty() {
+            return Err(Error::new(Code::Text, "the question is empty", "ask something: \"how many chairs?\""));
+        }
+        if question.len() > MAX_TEXT_BYTES {
+            let message = format!("the question has {} bytes, more than {MAX_TEXT_BYTES}", question.len());
+            return Err(Error::new(Code::Text, message, "ask in one sentence"));
+        }
+        let voice = self.voice("answer questions")?;
+        let (Some(opens), Some(answers)) = (voice.question, voice.answer) else {
+            return Err(self.lacks("question token", "answer questions"));
+        };
+        let mut words = voice.tokenizer.encode_plain(question)?;
+        if words.len() > MAX_QUESTION_TOKENS {
+            log::warn!("the question has {} tokens; only the first {MAX_QUESTION_TOKENS} count", words.len());
+            words.truncate(MAX_QUESTION_TOKENS);
+        }
+        let prompt: Vec<u32> = [voice.start, opens].into_iter().chain(words).chain([answers]).collect();
+        let decoding = self.decoding(voice, options.beams, MAX_ANSWER_TOKENS)?;
+        let spoken = voice.speak(view, &prompt, &decoding)?;
+        let score = mean_log_probability(&spoken, decoding.max_tokens).exp();
+        Ok(Answer { answer: voice.tokenizer.decode(&spoken.tokens)?, score })
+    }
+
+    fn samples(&self, view: &View, options: &SpeakOptions) -> Result<Vec<String>> {
+        let voice = self.voice("caption")?;
+        let decoding = self.decoding(voice, Some(1), usize::MAX)?;
+        let patches = view.patches.as_ref().ok_or_else(|| self.lacks("patch tokens", "caption"))?;
+        let speaker = voice.decoder.attend(patches);
+        (0..options.samples as u64)
+            .map(|turn| {
+                let seed = options.seed.wrapping_add(turn);
+                let spoken = sample(&speaker, &[voice.start], &decoding, SAMPLE_TEMPERATURE, seed)?;
+                voice.tokenizer.decode(&spoken.tokens)
+            })
+            .collect()
+    }
+
+    fn decoding(&self, voice: &Voice, beams: Option<usize>, most: usize) -> Result<Decoding> {
+        let speaker = self.bundle.manifest().speaker().ok_or_else(|| self.lacks("speaker", "caption"))?;
+        Ok(Decoding {
+            beams: beams.unwrap_or(speaker.beams).max(1),
+            max_tokens: speaker.max_tokens.min(most),
+            length_penalty: speaker.length_penalty,
+            end: voice.end,
+            banned: voice.banned.clone(),
+        })
+    }
+
+    /// The speaker, loaded on first use; `deed` is what it is wanted for.
+    fn voice(&self, deed: &str) -> Result<&Voice> {
+        if !self.bundle.has(Role::Decoder) {
+            return Err(self.lacks("decoder", deed));
+        }
+        lazily(&self.voice, || Voice::load(&self.bundle, &self.options))
+    }
+}
+
+/// The decoder, its tokenizer, and the tokens that steer it.
+pub(super) struct Voice {
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    start: u32,
+    end: u32,
+    question: Option<u32>,
+    answer: Option<u32>,
+    /// Tokens that are never said.
+    banned: Vec<u32>,
+}
+
+impl Voice {
+    fn load(bundle: &Bundle, options: &Options) -> Result<Self> {
+        let damaged = |cause: String| {
+            Error::new(Code::Bundle, format!("bundle {}: {cause}", bundle.name()), "fetch or make the bundle again")
+        };
+        let (Some(speaker), Some(json)) = (bundle.manifest().speaker(), bundle.bytes(Role::SpeakerTokenizer)) else {
+            return Err(damaged("it has a decoder but no [speaker] or speaker_tokenizer".to_owned()));
+        };
+        let tokenizer = Tokenizer::from_bytes(json, "speaker_tokenizer")?;
+        let id = |token: &String| {
+            let cause = || damaged(format!("[speaker] names the token {token:?}, which its tokenizer does not know"));
+            tokenizer.id(token).ok_or_else(cause)
+        };
+        let (start, end) = (id(&speaker.start)?, id(&speaker.end)?);
+        let question = speaker.question.as_ref().map(id).transpose()?;
+        let answer = speaker.answer.as_ref().map(id).transpose()?;
+        let never = ["[PAD]", "[UNK]", "[MASK]", "<pad>", "<unk>", "<mask>"];
+        let banned = never.iter().filter_map(|token| tokenizer.id(token));
+        let banned = banned.chain([start]).chain(question).chain(answer).filter(|token| *token != end).collect();
+        Ok(Self { decoder: Decoder::load(bundle, options)?, start, end, question, answer, banned, tokenizer })
+    }
+
+    fn speak(&self, view: &View, prompt: &[u32], decoding: &Decoding) -> Result<Spoken> {
+        let patches = view.patches.as_ref().ok_or_else(|| {
+            let help = "fetch or make the bundle again";
+            Error::new(Code::Bundle, "the image tower gives no patch tokens for the decoder to read", help)
+        })?;
+        let speaker = self.decoder.attend(patches);
+        if decoding.beams == 1 { greedy(&speaker, prompt, decoding) } else { beam(&speaker, prompt, decoding) }
+    }
+}
+
+/// Over the tokens said and, where the sentence ended by itself, the end token.
+fn mean_log_probability(spoken: &Spoken, max_tokens: usize) -> f32 {
+    let counted = (spoken.tokens.len() + 1).min(max_tokens.max(1));
+    spoken.log_probability / counted as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_counts_the_end_token_unless_the_sentence_was_cut() {
+        let spoken = Spoken { tokens: vec![5, 6, 7], log_probability: -4.0 };
+        assert_eq!(mean_log_probability(&spoken, 24), -1.0);
+        assert_eq!(mean_log_probability(&spoken, 3), -4.0 / 3.0);
+        assert_eq!(mean_log_probability(&Spoken { tokens: vec![], log_probability: -2.0 }, 24), -2.0);
+    }
+}
