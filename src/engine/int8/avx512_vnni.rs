@@ -1,0 +1,97 @@
+//! AVX-512 with VNNI: `vpdpbusd` sums 4 products of an unsigned and a signed byte into each of 16 columns. Activations
+//! carry an offset of 128, which the column's correction takes back.
+
+use std::arch::x86_64::*;
+
+use super::{PANEL, Tile, pack::GROUP};
+
+/// See [`Kernel::multiply`](super::Kernel::multiply).
+///
+/// # Safety
+/// `tile` must describe valid arrays for `rows` and `panels`, and the machine must have the features.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+pub(super) unsafe fn multiply(tile: Tile, rows: usize, panels: usize) {
+    let mut panel = 0;
+    while panel < panels {
+        let width = (panels - panel).min(4);
+        // SAFETY: `panel < panels`.
+        let at = unsafe { tile.at_panel(panel) };
+        // SAFETY: `at` describes the `panels - panel >= width` panels that are left.
+        unsafe {
+            match width {
+                4 => strip::<6, 4>(at, rows),
+                3 => strip::<8, 3>(at, rows),
+                2 => strip::<8, 2>(at, rows),
+                _ => strip::<8, 1>(at, rows),
+            }
+        }
+        panel += width;
+    }
+}
+
+/// All rows of `PANELS` panels, `ROWS` at a time.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn strip<const ROWS: usize, const PANELS: usize>(tile: Tile, rows: usize) {
+    let mut row = 0;
+    while row < rows {
+        let height = (rows - row).min(ROWS);
+        // SAFETY: `row < rows`, and `height` rows are left.
+        unsafe {
+            let at = tile.at_row(row);
+            match height {
+                8 => block::<8, PANELS>(at),
+                7 => block::<7, PANELS>(at),
+                6 => block::<6, PANELS>(at),
+                5 => block::<5, PANELS>(at),
+                4 => block::<4, PANELS>(at),
+                3 => block::<3, PANELS>(at),
+                2 => block::<2, PANELS>(at),
+                _ => block::<1, PANELS>(at),
+            }
+        }
+        row += height;
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+#[inline]
+unsafe fn block<const ROWS: usize, const PANELS: usize>(tile: Tile) {
+    let mut sums = [[_mm512_setzero_si512(); PANELS]; ROWS];
+    // SAFETY: `tile` holds ROWS rows of `depth` bytes, PANELS panels of `depth * PANEL` bytes, and as many scales, biases
+    // and starts as whole panels have columns; the masks keep the stores inside `columns`.
+    unsafe {
+        if !tile.start.is_null() {
+            for p in 0..PANELS {
+                let start = _mm512_loadu_si512(tile.start.add(p * PANEL).cast());
+                for row in &mut sums {
+                    row[p] = start;
+                }
+            }
+        }
+        for group in 0..tile.depth / GROUP {
+            let mut weights = [_mm512_setzero_si512(); PANELS];
+            for (p, w) in weights.iter_mut().enumerate() {
+                *w = _mm512_load_si512(tile.weights.add(p * tile.depth * PANEL + group * PANEL * GROUP).cast());
+            }
+            for (m, row) in sums.iter_mut().enumerate() {
+                let q = tile.rows.add(m * tile.depth + group * GROUP).cast::<i32>().read_unaligned();
+                let q = _mm512_set1_epi32(q);
+                for p in 0..PANELS {
+                    row[p] = _mm512_dpbusd_epi32(row[p], q, weights[p]);
+                }
+            }
+        }
+        for (m, row) in sums.iter().enumerate() {
+            let row_scale = _mm512_set1_ps(*tile.row_scale.add(m));
+            for (p, sum) in row.iter().enumerate() {
+                let column = p * PANEL;
+                let left = tile.columns - column;
+                let mask = if left >= PANEL { 0xffff } else { (1u16 << left) - 1 };
+                let scale = _mm512_mul_ps(row_scale, _mm512_loadu_ps(tile.scale.add(column)));
+                let bias = _mm512_loadu_ps(tile.bias.add(column));
+                let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(*sum), scale, bias);
+                _mm512_mask_storeu_ps(tile.out.add(m * tile.stride + column), mask, y);
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! int8 matrix products: weights packed once, activations quantised a row at a time, 32-bit sums, float results.
+//!
+//! `out[m][n] = row_scale[m] * column_scale[n] * sum_k(q[m][k] * w[k][n]) + bias[n]`, with `q` symmetric per row
+//! (`row_scale = max|x| / 127`) and `w` symmetric per column. The sum is exact, and the last line is one fused
+//! multiply-add, so **every kernel gives the same bits** as [`plain`].
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `pack` | the layout of weights that all kernels share |
+//! | `quantise` | activations to int8, and what becomes of NaN and infinities |
+//! | `float` | float activations times int8 weights (`precision = "weights"`) |
+//! | `vector` | element-wise loops compiled once per instruction set: activations, softmax, layer norm, depthwise |
+//! | `plain` | the reference, for any machine |
+//! | `avx512_vnni`, `avx_vnni`, `avx2` | x86-64 |
+//! | `neon_dot`, `neon` | AArch64 with and without the dot product |
+//!
+//! The kernel is chosen when the program runs. `LOOKOUT_KERNEL` (a name of [`Kernel::name`]) picks another of those
+//! that the machine has.
+
+mod float;
+mod pack;
+mod plain;
+mod quantise;
+#[macro_use]
+mod vector;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512_vnni;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_dot;
+#[cfg(target_arch = "x86_64")]
+mod ymm;
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+pub use float::Columns;
+pub use pack::{PANEL, Packed, check};
+pub use quantise::{Form, Rows};
+pub use vector::{Activation, Window, activate, add, depthwise, layer_norm, softmax_to_bytes};
+
+/// An instruction set that this machine has. A value is proof of it: there is no way to make one without looking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Kernel(Set);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Set {
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    Plain,
+}
+
+impl Kernel {
+    /// What this machine has, fastest first. Never empty: the last is the plain one.
+    pub fn available() -> Vec<Kernel> {
+        let mut sets = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let half = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let wide = half
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq");
+            if wide && is_x86_feature_detected!("avx512vnni") {
+                sets.push(Set::Avx512Vnni);
+            }
+            if half && is_x86_feature_detected!("avxvnni") {
+                sets.push(Set::AvxVnni);
+            }
+            if half {
+                sets.push(Set::Avx2);
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                sets.push(Set::NeonDot);
+            }
+            sets.push(Set::Neon);
+        }
+        sets.push(Set::Plain);
+        sets.into_iter().map(Kernel).collect()
+    }
+
+    /// The kernel that this process uses: the fastest, or the one that `LOOKOUT_KERNEL` names.
+    pub fn chosen() -> Kernel {
+        static CHOSEN: OnceLock<Kernel> = OnceLock::new();
+        *CHOSEN.get_or_init(|| {
+            let available = Kernel::available();
+            let Ok(wanted) = std::env::var("LOOKOUT_KERNEL") else { return available[0] };
+            match available.iter().find(|kernel| kernel.name() == wanted) {
+                Some(kernel) => *kernel,
+                None => {
+                    log::warn!("LOOKOUT_KERNEL={wanted}: this machine lacks it, using {}", available[0].name());
+                    available[0]
+                }
+            }
+        })
+    }
+
+    /// `avx512-vnni`, `avx-vnni`, `avx2`, `neon-dot`, `neon` or `plain`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Vnni => "avx512-vnni",
+            #[cfg(target_arch = "x86_64")]
+            Set::AvxVnni => "avx-vnni",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Set::NeonDot => "neon-dot",
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon => "neon",
+            Set::Plain => "plain",
+        }
+    }
+
+    /// How this kernel wants signed activations: the VNNI instructions multiply unsigned by signed bytes.
+    pub fn form(self) -> Form {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Vnni | Set::AvxVnni => Form::Offset,
+            _ => Form::Signed,
+        }
+    }
+
+    /// The largest value of a row of [`Form::Positive`].
+    pub fn positive_max(self) -> f32 {
+        if self.form() == Form::Offset { 255.0 } else { 127.0 }
+    }
+
+    /// `rows` times the columns of `panels`, with scales and bias. `out[0]` is row 0 of the first panel's first
+    /// column; rows lie `stride` floats apart.
+    ///
+    /// # Panics
+    /// When the shapes do not fit together or `rows` were made for another kernel.
+    pub fn multiply(self, rows: &Rows, weights: &Packed, panels: Range<usize>, out: &mut [f32], stride: usize) {
+        let count = rows.count();
+        if count == 0 || panels.is_empty() {
+            return;
+        }
+        assert!(panels.end <= weights.panels(), "panels {panels:?} of {}", weights.panels());
+        assert_eq!(rows.depth(), weights.padded_depth(), "depth of the activations and of the weights");
+        assert!(rows.form() == self.form() || rows.form() == Form::Positive, "activations for another kernel");
+        let first = panels.start * PANEL;
+        let columns = weights.columns().min(panels.end * PANEL) - first;
+        assert!(stride >= columns && out.len() >= (count - 1) * stride + columns, "room for the result");
+        let tile = Tile {
+            rows: rows.bytes().as_ptr(),
+            depth: rows.depth(),
+            weights: weights.panel(panels.start),
+            start: if rows.form() == Form::Offset { weights.correction()[first..].as_ptr() } else { std::ptr::null() },
+            row_scale: rows.scale().as_ptr(),
+            scale: weights.scale()[first..].as_ptr(),
+            bias: weights.bias()[first..].as_ptr(),
+            out: out.as_mut_ptr(),
+            stride,
+            columns,
+        };
+        // SAFETY: every pointer of `tile` was taken from a slice whose length was checked above against `count`, `panels`,
+        // `depth`, `stride` and `columns` (`Packed` pads its own arrays to whole panels); `out` is borrowed mutably; and
+        // `self` proves that the machine has the instructions.
+        unsafe {
+            match self.0 {
+                #[cfg(target_arch = "x86_64")]
+                Set::Avx512Vnni => avx512_vnni::multiply(tile, count, panels.len()),
+                #[cfg(target_arch = "x86_64")]
+                Set::AvxVnni => avx_vnni::multiply(tile, count, panels.len()),
+                #[cfg(target_arch = "x86_64")]
+                Set::Avx2 => avx2::multiply(tile, count, panels.len()),
+                #[cfg(target_arch = "aarch64")]
+                Set::NeonDot => neon_dot::multiply(tile, count, panels.len()),
+                #[cfg(target_arch = "aarch64")]
+                Set::Neon => neon::multiply(tile, count, panels.len()),
+                Set::Plain => plain::multiply(rows, weights, panels, out, stride),
+            }
+        }
+    }
+}
+
+/// The raw view of one product that [`Kernel::multiply`] has checked.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+struct Tile {
+    /// `count` rows of `depth` bytes.
+    rows: *const u8,
+    /// Bytes in a row, a multiple of 4.
+    depth: usize,
+    /// Whole panels, one after another, `depth * PANEL` bytes each.
+    weights: *const i8,
+    /// What the sums start from, per column; null for 0.
+    start: *const i32,
+    row_scale: *const f32,
+    scale: *const f32,
+    bias: *const f32,
+    out: *mut f32,
+    stride: usize,
+    /// Columns to write, over all panels.
+    columns: usize,
+}
+
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+impl Tile {
+    /// The same product from row `row` on.
+    ///
+    /// # Safety
+    /// `row` must be below the number of rows.
+    unsafe fn at_row(self, row: usize) -> Self {
+        // SAFETY: the arrays hold that many rows, as the caller promises.
+        unsafe {
+            Tile {
+                rows: self.rows.add(row * self.depth),
+                row_scale: self.row_scale.add(row),
+                out: self.out.add(row * self.stride),
+                ..self
+            }
+        }
+    }
+
+    /// The same product from panel `panel` on.
+    ///
+    /// # Safety
+    /// `panel` must be below the number of panels.
+    unsafe fn at_panel(self, panel: usize) -> Self {
+        let column = panel * PANEL;
+        // SAFETY: the arrays hold that many panels, as the caller promises.
+        unsafe {
+            Tile {
+                weights: self.weights.add(column * self.depth),
+                start: if self.start.is_null() { self.start } else { self.start.add(column) },
+                scale: self.scale.add(column),
+                bias: self.bias.add(column),
+                out: self.out.add(column),
+                columns: self.columns - column,
+                ..self
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Every kernel of this machine against the plain one.

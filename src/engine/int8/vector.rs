@@ -1,0 +1,288 @@
+//! Element-wise loops, written once in plain Rust and compiled once per instruction set, so that the compiler vectorises
+//! them. Where the machine fuses multiply and add, so do they; the plain x86-64 build does not, and may differ from the
+//! others in the last bits.
+
+use super::quantise::ROUNDER;
+
+/// Compiles the `#[inline(always)]` function `$body::<FUSED>` for each instruction set and calls the right one.
+macro_rules! multiversion {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $body:ident) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name(kernel: $crate::engine::int8::Kernel, $($arg: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                use $crate::engine::int8::Set;
+                #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
+                #[allow(clippy::too_many_arguments)]
+                fn wide($($arg: $type),*) {
+                    $body::<true>($($arg),*)
+                }
+                #[target_feature(enable = "avx2,fma")]
+                #[allow(clippy::too_many_arguments)]
+                fn half($($arg: $type),*) {
+                    $body::<true>($($arg),*)
+                }
+                match kernel.0 {
+                    // SAFETY: a kernel of this set exists only where these features were detected.
+                    Set::Avx512Vnni => return unsafe { wide($($arg),*) },
+                    // SAFETY: a kernel of these sets exists only where these features were detected.
+                    Set::AvxVnni | Set::Avx2 => return unsafe { half($($arg),*) },
+                    Set::Plain => {}
+                }
+            }
+            let _ = kernel;
+            $body::<{ cfg!(target_arch = "aarch64") }>($($arg),*)
+        }
+    };
+}
+pub(super) use multiversion;
+
+/// What follows a linear or convolutional layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// `x`
+    None,
+    /// `max(x, 0)`
+    Relu,
+    /// `min(max(x, 0), 6)`
+    Relu6,
+    /// `x (1 + erf(x / sqrt 2)) / 2`, within 3e-6
+    Gelu,
+}
+
+#[inline(always)]
+pub(super) fn fused<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// erf by the rational approximation of Eigen and XLA.
+#[inline(always)]
+fn gelu<const FUSED: bool>(x: f32) -> f32 {
+    let z = (x * std::f32::consts::FRAC_1_SQRT_2).clamp(-3.925, 3.925);
+    let t = z * z;
+    let mut p = fused::<FUSED>(-2.726_142_4e-10, t, 2.770_681_6e-8);
+    for c in [-2.101_024e-6, -5.692_506_6e-5, -7.349_906e-4, -2.954_6e-3, -1.609_603e-2] {
+        p = fused::<FUSED>(p, t, c);
+    }
+    let mut q = fused::<FUSED>(-1.456_607e-5, t, -2.133_740_3e-4);
+    for c in [-1.682_827e-3, -7.373_329e-3, -1.426_474_2e-2] {
+        q = fused::<FUSED>(q, t, c);
+    }
+    0.5 * x * (1.0 + p * z / q)
+}
+
+#[inline(always)]
+fn apply<const FUSED: bool>(values: &mut [f32], activation: Activation) {
+    match activation {
+        Activation::None => {}
+        Activation::Relu => values.iter_mut().for_each(|v| *v = v.max(0.0)),
+        Activation::Relu6 => values.iter_mut().for_each(|v| *v = v.max(0.0).min(6.0)),
+        Activation::Gelu => values.iter_mut().for_each(|v| *v = gelu::<FUSED>(*v)),
+    }
+}
+
+multiversion! {
+    /// Applies `activation` to each value.
+    pub fn activate(values: &mut [f32], activation: Activation) = apply
+}
+
+#[inline(always)]
+fn add_body<const FUSED: bool>(values: &mut [f32], other: &[f32]) {
+    values.iter_mut().zip(other).for_each(|(v, o)| *v += o);
+}
+
+multiversion! {
+    /// Adds `other` to `values`.
+    pub fn add(values: &mut [f32], other: &[f32]) = add_body
+}
+
+/// `e^x` for `x <= 0`; NaN and everything below -87 give about 1e-38.
+#[inline(always)]
+fn exp<const FUSED: bool>(x: f32) -> f32 {
+    let t = x * std::f32::consts::LOG2_E;
+    let t = if t >= -126.0 { t } else { -126.0 };
+    let rounded = t + ROUNDER;
+    let whole = (rounded.to_bits() as i32).wrapping_sub(ROUNDER.to_bits() as i32);
+    let f = t - (rounded - ROUNDER);
+    let mut p = 1.339_887_4e-3;
+    for c in [9.618_437e-3, 5.550_332_5e-2, 2.402_264_7e-1, 6.931_472e-1, 1.0] {
+        p = fused::<FUSED>(p, f, c);
+    }
+    f32::from_bits((whole.wrapping_add(127) as u32) << 23) * p
+}
+
+#[inline(always)]
+fn softmax_body<const FUSED: bool>(logits: &[f32], most: f32, exps: &mut Vec<f32>, bytes: &mut [u8], scale: &mut f32) {
+    const LANES: usize = 32;
+    let mut lanes = [f32::MIN; LANES];
+    let blocks = logits.chunks_exact(LANES);
+    let rest = blocks.remainder();
+    for block in blocks {
+        for l in 0..LANES {
+            lanes[l] = if block[l] > lanes[l] { block[l] } else { lanes[l] };
+        }
+    }
+    let largest = lanes.iter().chain(rest).fold(f32::MIN, |a, v| if *v > a { *v } else { a }).min(f32::MAX);
+    exps.clear();
+    exps.extend(logits.iter().map(|v| {
+        let v = if *v == f32::INFINITY { largest } else { *v };
+        exp::<FUSED>(v - largest)
+    }));
+    // Adding 2^23 leaves the rounded value in the low byte.
+    for (byte, e) in bytes.iter_mut().zip(exps.iter()) {
+        *byte = (e * most + 8_388_608.0).to_bits() as u8;
+    }
+    let sum: u32 = bytes.iter().map(|b| u32::from(*b)).sum();
+    *scale = if sum > 0 { 1.0 / sum as f32 } else { 0.0 };
+}
+
+multiversion! {
+    /// The softmax of `logits` as bytes up to `most`, and the scale that makes them sum to 1. NaN has no weight, an
+    /// infinite logit that of the largest finite float. `exps` is scratch; `bytes` is as long as `logits`.
+    pub fn softmax_to_bytes(logits: &[f32], most: f32, exps: &mut Vec<f32>, bytes: &mut [u8], scale: &mut f32)
+        = softmax_body
+}
+
+#[inline(always)]
+fn layer_norm_body<const FUSED: bool>(x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32, out: &mut [f32]) {
+    const LANES: usize = 32;
+    let width = gamma.len();
+    for (row, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+        let blocks = row.chunks_exact(LANES);
+        let rest = blocks.remainder();
+        let mut lanes = [0f32; LANES];
+        for block in blocks.clone() {
+            for l in 0..LANES {
+                lanes[l] += block[l];
+            }
+        }
+        let mean = (lanes.iter().sum::<f32>() + rest.iter().sum::<f32>()) / width as f32;
+        let mut lanes = [0f32; LANES];
+        for block in blocks {
+            for l in 0..LANES {
+                let d = block[l] - mean;
+                lanes[l] = fused::<FUSED>(d, d, lanes[l]);
+            }
+        }
+        let squares = lanes.iter().sum::<f32>() + rest.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>();
+        let inverse = 1.0 / (squares / width as f32 + epsilon).sqrt();
+        for ((o, v), (g, b)) in out.iter_mut().zip(row).zip(gamma.iter().zip(beta)) {
+            *o = fused::<FUSED>((v - mean) * inverse, *g, *b);
+        }
+    }
+}
+
+multiversion! {
+    /// Layer norm of each row of `gamma.len()` floats: `(x - mean) / sqrt(variance + epsilon) * gamma + beta`.
+    pub fn layer_norm(x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32, out: &mut [f32]) = layer_norm_body
+}
+
+/// How a kernel slides over a picture `[height, width, channels]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Kernel height and width.
+    pub kernel: [usize; 2],
+    /// Steps down and right.
+    pub strides: [usize; 2],
+    /// Zeros above, left, below, right.
+    pub pads: [usize; 4],
+}
+
+impl Window {
+    /// Height and width of the result for a picture of `height` by `width`; `None` when the kernel does not fit.
+    pub fn output(&self, height: usize, width: usize) -> Option<[usize; 2]> {
+        let along = |axis: usize, size: usize| {
+            let padded = size + self.pads[axis] + self.pads[axis + 2];
+            (padded >= self.kernel[axis]).then(|| (padded - self.kernel[axis]) / self.strides[axis] + 1)
+        };
+        Some([along(0, height)?, along(1, width)?])
+    }
+
+    /// The taps along `axis` that fall inside a picture of `size` at output position `at`: the first and one past the
+    /// last, and where in the picture the first lies.
+    #[inline(always)]
+    pub fn taps(&self, axis: usize, at: usize, size: usize) -> (usize, usize, usize) {
+        let start = at * self.strides[axis];
+        let pad = self.pads[axis];
+        let first = pad.saturating_sub(start).min(self.kernel[axis]);
+        let last = (size + pad).saturating_sub(start).min(self.kernel[axis]).max(first);
+        (first, last, (start + first).saturating_sub(pad))
+    }
+}
+
+/// Channels that are summed in registers at a time.
+const CHANNELS: usize = 64;
+
+#[inline(always)]
+fn depthwise_body<const FUSED: bool>(
+    x: &[f32],
+    size: [usize; 2],
+    window: Window,
+    weight: &[i8],
+    scale: &[f32],
+    bias: &[f32],
+    activation: Activation,
+    first_row: usize,
+    out: &mut [f32],
+) {
+    let [height, width] = size;
+    let channels = scale.len();
+    let Some([_, columns]) = window.output(height, width) else { return };
+    let taps = window.kernel[0] * window.kernel[1];
+    // The int8 weights of a block of channels as floats, for all rows of this call.
+    let mut block = vec![0f32; taps * CHANNELS];
+    for start in (0..channels).step_by(CHANNELS) {
+        let count = CHANNELS.min(channels - start);
+        for (tap, block) in block.chunks_exact_mut(CHANNELS).enumerate() {
+            for (b, w) in block.iter_mut().zip(&weight[tap * channels + start..][..count]) {
+                *b = f32::from(*w);
+            }
+        }
+        for (row, out) in out.chunks_exact_mut(columns * channels).enumerate() {
+            let (y0, y1, top) = window.taps(0, first_row + row, height);
+            for (column, out) in out.chunks_exact_mut(channels).enumerate() {
+                let (x0, x1, left) = window.taps(1, column, width);
+                let mut sums = [0f32; CHANNELS];
+                for ky in y0..y1 {
+                    for kx in x0..x1 {
+                        let pixel = ((top + ky - y0) * width + left + kx - x0) * channels + start;
+                        let w = &block[(ky * window.kernel[1] + kx) * CHANNELS..][..CHANNELS];
+                        let x = &x[pixel..][..count];
+                        if let Ok(x) = <&[f32; CHANNELS]>::try_from(x) {
+                            for c in 0..CHANNELS {
+                                sums[c] = fused::<FUSED>(x[c], w[c], sums[c]);
+                            }
+                        } else {
+                            for (sum, (x, w)) in sums.iter_mut().zip(x.iter().zip(w)) {
+                                *sum = fused::<FUSED>(*x, *w, *sum);
+                            }
+                        }
+                    }
+                }
+                let out = &mut out[start..start + count];
+                let ends = scale[start..start + count].iter().zip(&bias[start..start + count]);
+                for ((o, sum), (s, b)) in out.iter_mut().zip(&sums).zip(ends) {
+                    *o = fused::<FUSED>(*sum, *s, *b);
+                }
+                apply::<FUSED>(out, activation);
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// Depthwise convolution of one picture `x`, `[size[0], size[1], channels]`: the output rows from `first_row` on
+    /// that `out` has room for. `weight` is `[kernel height * kernel width, channels]`; float sums.
+    pub fn depthwise(
+        x: &[f32],
+        size: [usize; 2],
+        window: Window,
+        weight: &[i8],
+        scale: &[f32],
+        bias: &[f32],
+        activation: Activation,
+        first_row: usize,
+        out: &mut [f32],
+    ) = depthwise_body
+}

@@ -1,0 +1,80 @@
+//! The 256-bit block that AVX-VNNI and AVX2 share: up to 6 rows of one panel, two registers of 8 columns.
+
+/// Defines `multiply` for a target feature, the most rows of a block, and the instruction that adds 4 products to each
+/// of 8 columns.
+macro_rules! ymm_kernel {
+    ($feature:literal, $most:literal, $dot:path) => {
+        /// See [`Kernel::multiply`](super::Kernel::multiply).
+        ///
+        /// # Safety
+        /// `tile` must describe valid arrays for `rows` and `panels`, and the machine must have the features.
+        #[target_feature(enable = $feature)]
+        pub(super) unsafe fn multiply(tile: Tile, rows: usize, panels: usize) {
+            for panel in 0..panels {
+                let mut row = 0;
+                while row < rows {
+                    let height = (rows - row).min($most);
+                    // SAFETY: `panel < panels`, `row < rows`, and `height` rows are left.
+                    unsafe {
+                        let at = tile.at_panel(panel).at_row(row);
+                        match height {
+                            6 => block::<6>(at),
+                            5 => block::<5>(at),
+                            4 => block::<4>(at),
+                            3 => block::<3>(at),
+                            2 => block::<2>(at),
+                            _ => block::<1>(at),
+                        }
+                    }
+                    row += height;
+                }
+            }
+        }
+
+        #[target_feature(enable = $feature)]
+        #[inline]
+        unsafe fn block<const ROWS: usize>(tile: Tile) {
+            let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
+            // SAFETY: `tile` holds ROWS rows of `depth` bytes, one panel of `depth * PANEL` bytes, and 16 scales, biases
+            // and starts; stores stay inside `columns`.
+            unsafe {
+                if !tile.start.is_null() {
+                    for row in &mut sums {
+                        for (half, sum) in row.iter_mut().enumerate() {
+                            *sum = _mm256_loadu_si256(tile.start.add(half * 8).cast());
+                        }
+                    }
+                }
+                for group in 0..tile.depth / GROUP {
+                    let weights = tile.weights.add(group * PANEL * GROUP);
+                    let low = _mm256_load_si256(weights.cast());
+                    let high = _mm256_load_si256(weights.add(32).cast());
+                    for (m, row) in sums.iter_mut().enumerate() {
+                        let q = tile.rows.add(m * tile.depth + group * GROUP).cast::<i32>().read_unaligned();
+                        let q = _mm256_set1_epi32(q);
+                        row[0] = $dot(row[0], q, low);
+                        row[1] = $dot(row[1], q, high);
+                    }
+                }
+                for (m, row) in sums.iter().enumerate() {
+                    let row_scale = _mm256_set1_ps(*tile.row_scale.add(m));
+                    let out = tile.out.add(m * tile.stride);
+                    let mut spare = [0f32; PANEL];
+                    let whole = tile.columns >= PANEL;
+                    let target = if whole { out } else { spare.as_mut_ptr() };
+                    for (half, sum) in row.iter().enumerate() {
+                        let scale = _mm256_mul_ps(row_scale, _mm256_loadu_ps(tile.scale.add(half * 8)));
+                        let bias = _mm256_loadu_ps(tile.bias.add(half * 8));
+                        let y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(*sum), scale, bias);
+                        _mm256_storeu_ps(target.add(half * 8), y);
+                    }
+                    if !whole {
+                        out.copy_from_nonoverlapping(spare.as_ptr(), tile.columns);
+                    }
+                }
+            }
+        }
+    };
+}
+
+pub(super) use ymm_kernel;

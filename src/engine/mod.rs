@@ -1,0 +1,63 @@
+//! Running a bundle's networks: tract, with int8 operators of our own.
+//!
+//! A graph is plain ONNX whose heavy layers are operators of the domain `lookout` (`ops`), so that the rest of a model
+//! can be anything that tract runs. Stock float or quantised ONNX files load through the same towers.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `int8` | matrix products and element-wise loops, one file per instruction set |
+//! | `ops` | one file per operator |
+//! | `session` | loading a role's file, running it, errors in words |
+//! | `threads` | work over a private pool; results do not depend on the number of threads |
+//! | `image`, `text`, `decoder`, `ground` | the networks by role |
+//!
+//! Limits: a graph can ask for more memory than there is, and the process then ends; open bundles that you trust, or
+//! under a memory limit. Everything else that a file can do wrong is an [`Error`](crate::Error).
+
+mod decoder;
+mod ground;
+mod image;
+mod int8;
+mod ops;
+mod session;
+mod text;
+mod threads;
+
+pub use decoder::{Attending, Cache, Decoder};
+pub use ground::Grounder;
+pub use image::{Features, ImageTower, Patches};
+pub use text::TextTower;
+
+/// Name of the int8 kernel that this machine uses, for `bench` and bug reports.
+pub fn kernel_name() -> &'static str {
+    int8::Kernel::chosen().name()
+}
+
+/// How networks run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Threads for one network; 0 means the default, all cores but at most 4. At most 64 are used.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { threads: std::thread::available_parallelism().map_or(1, |n| n.get()).min(4) }
+    }
+}
+
+impl Options {
+    fn thread_count(&self) -> usize {
+        if self.threads == 0 { Options::default().threads } else { self.threads.min(64) }
+    }
+}
+
+/// Scales to length 1. `None` when a value is not finite or all are 0.
+fn normalised(mut values: Vec<f32>) -> Option<Vec<f32>> {
+    let length = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    if !(length.is_finite() && length > 0.0) {
+        return None;
+    }
+    values.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
+    Some(values)
+}

@@ -1,0 +1,76 @@
+//! `LookoutDepthwise(x[B, H, W, C], weight int8 [kh kw, C], scale [C], bias [C])`: one kernel per channel, float sums.
+
+use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_hir::internal::*;
+
+use super::Operator;
+use crate::engine::int8::{self, Activation, Kernel, Window};
+use crate::engine::threads;
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Depthwise {
+    window: Window,
+    activation: Activation,
+}
+
+#[derive(Debug)]
+pub(super) struct Constants {
+    weight: Vec<i8>,
+    scale: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Operator for Depthwise {
+    type Constants = Constants;
+    const NAME: &'static str = "LookoutDepthwise";
+    const CONSTANTS: &'static [&'static str] = &["weight", "scale", "bias"];
+
+    fn read(node: &NodeProto) -> TractResult<Self> {
+        Ok(Depthwise { window: super::window(node)?, activation: super::activation(node)? })
+    }
+
+    fn shape(&self, x: &[TDim], weight: &[TDim]) -> TractResult<TVec<TDim>> {
+        ensure!(weight.len() == 2, "weight is {weight:?}; it must be [kh kw, C]");
+        let shape = super::slide(&self.window, x, weight[1].clone())?;
+        super::expect("channels of x", &x[3], &weight[1])?;
+        Ok(shape)
+    }
+
+    fn load(&self, constants: &[Arc<Tensor>]) -> TractResult<Constants> {
+        let weight = super::values::<i8>("weight", &constants[0], 2)?;
+        let scale = super::values::<f32>("scale", &constants[1], 1)?;
+        let bias = super::values::<f32>("bias", &constants[2], 1)?;
+        let [taps, channels] = [constants[0].shape()[0], constants[0].shape()[1]];
+        let wanted = self.window.kernel[0] * self.window.kernel[1];
+        ensure!(taps == wanted, "the weight has {taps} rows; the kernel {:?} has {wanted}", self.window.kernel);
+        int8::check(weight, taps, channels, scale, bias).map_err(TractError::msg)?;
+        ensure!(bias.len() == channels, "there are {} biases for {channels} channels", bias.len());
+        Ok(Constants { weight: weight.to_vec(), scale: scale.to_vec(), bias: bias.to_vec() })
+    }
+
+    fn run(
+        &self,
+        constants: &Constants,
+        x: &[f32],
+        shape: &[usize],
+        _: Option<&[f32]>,
+        out: &mut [f32],
+    ) -> TractResult<()> {
+        let Constants { weight, scale, bias } = constants;
+        let kernel = Kernel::chosen();
+        let size = [shape[1], shape[2]];
+        let Some([rows, columns]) = self.window.output(size[0], size[1]) else { bail!("the kernel does not fit") };
+        let picture = size[0] * size[1] * scale.len();
+        let line = columns * scale.len();
+        let cost = rows * line * self.window.kernel[0] * self.window.kernel[1];
+        if picture == 0 || line == 0 || rows == 0 {
+            return Ok(());
+        }
+        for (x, out) in x.chunks_exact(picture).zip(out.chunks_exact_mut(rows * line)) {
+            threads::split(out, line, 2, cost, |first, out| {
+                int8::depthwise(kernel, x, size, self.window, weight, scale, bias, self.activation, first, out);
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,260 @@
+//! The operators of the ONNX domain `lookout`, one file each. Every one takes `x` in float32, channels last, then its
+//! constants, and gives float32.
+//!
+//! | operator | file |
+//! |---|---|
+//! | `LookoutLinear` | `linear` |
+//! | `LookoutConv` | `conv` |
+//! | `LookoutDepthwise` | `depthwise` |
+//! | `LookoutLayerNorm` | `layer_norm` |
+//! | `LookoutStaticKeyAttention` | `folded_attention` |
+//! | `LookoutStaticKeyAttentionUnfolded` | `unfolded_attention` |
+//!
+//! Constants are checked when the file is loaded: a wrong shape, type, scale or attribute is an error that names the node.
+
+mod conv;
+mod dense;
+mod depthwise;
+mod folded_attention;
+mod layer_norm;
+mod linear;
+mod scratch;
+mod static_keys;
+mod unfolded_attention;
+
+use std::fmt::Debug;
+
+use tract_onnx::model::{Onnx, ParsingContext};
+use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_hir::internal::*;
+
+use super::int8::{Activation, Window};
+
+/// Makes `onnx` know the operators of this folder.
+pub(super) fn register(onnx: &mut Onnx) {
+    let register = &mut onnx.op_register;
+    register.insert(linear::Linear::NAME, build::<linear::Linear>);
+    register.insert(conv::Conv::NAME, build::<conv::Conv>);
+    register.insert(depthwise::Depthwise::NAME, build::<depthwise::Depthwise>);
+    register.insert(layer_norm::LayerNorm::NAME, build::<layer_norm::LayerNorm>);
+    register.insert(folded_attention::Folded::NAME, build::<folded_attention::Folded>);
+    register.insert(unfolded_attention::Unfolded::NAME, build::<unfolded_attention::Unfolded>);
+}
+
+/// One operator: its attributes, and what it does with them.
+trait Operator: Clone + Debug + PartialEq + Send + Sync + 'static {
+    /// The constants in the form in which they are used.
+    type Constants: Debug + Send + Sync + 'static;
+    /// `op_type` in ONNX.
+    const NAME: &'static str;
+    /// Names of the inputs after `x` that must be constants.
+    const CONSTANTS: &'static [&'static str];
+    /// Whether one more input may follow, of the shape of the output, to be added to it.
+    const RESIDUAL: bool = false;
+
+    /// Reads and checks the attributes.
+    fn read(node: &NodeProto) -> TractResult<Self>;
+    /// Shape of the output for an `x` and for the first constant's shape (empty when there is none).
+    fn shape(&self, x: &[TDim], weight: &[TDim]) -> TractResult<TVec<TDim>>;
+    /// Checks the constants and prepares them.
+    fn load(&self, constants: &[Arc<Tensor>]) -> TractResult<Self::Constants>;
+    /// Fills `out`, which has the size that [`Operator::shape`] gave.
+    fn run(
+        &self,
+        constants: &Self::Constants,
+        x: &[f32],
+        shape: &[usize],
+        residual: Option<&[f32]>,
+        out: &mut [f32],
+    ) -> TractResult<()>;
+}
+
+fn build<O: Operator>(_: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    let least = 1 + O::CONSTANTS.len();
+    let most = least + usize::from(O::RESIDUAL);
+    let given = node.input.len();
+    ensure!((least..=most).contains(&given), "it takes {least} to {most} inputs, not {given}");
+    ensure!(node.input.iter().all(|name| !name.is_empty()), "an input has no name");
+    ensure!(node.output.len() == 1, "it has one output, not {}", node.output.len());
+    Ok((expand(Unwired(O::read(node)?)), vec![]))
+}
+
+/// An operator as parsed; its constants are still inputs.
+#[derive(Debug, Clone)]
+struct Unwired<O>(O);
+
+impl<O: Operator> Expansion for Unwired<O> {
+    fn name(&self) -> StaticName {
+        O::NAME.into()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        s: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        s.equals(&inputs[0].datum_type, f32::datum_type())?;
+        s.equals(&outputs[0].datum_type, f32::datum_type())?;
+        if O::CONSTANTS.is_empty() {
+            s.given(&inputs[0].shape, move |s, x| s.equals(&outputs[0].shape, self.0.shape(&x, &[])?))
+        } else {
+            s.given_2(&inputs[0].shape, &inputs[1].shape, move |s, x, weight| {
+                s.equals(&outputs[0].shape, self.0.shape(&x, &weight)?)
+            })
+        }
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        let mut constants = Vec::with_capacity(O::CONSTANTS.len());
+        for (name, input) in O::CONSTANTS.iter().zip(&inputs[1..]) {
+            let fact = model.outlet_fact(*input)?;
+            let value = fact.konst.clone().with_context(|| format!("{prefix}: its {name} must be a constant"))?;
+            constants.push(value);
+        }
+        let weight = constants.first().map(|t| t.shape().iter().map(|d| d.to_dim()).collect()).unwrap_or_default();
+        let loaded = self.0.load(&constants).with_context(|| format!("{prefix} ({})", O::NAME))?;
+        let operator = Wired { operator: self.0.clone(), constants: Arc::new(loaded), weight };
+        let mut live = tvec!(inputs[0]);
+        live.extend_from_slice(&inputs[1 + O::CONSTANTS.len()..]);
+        model.wire_node(prefix, operator, &live)
+    }
+}
+
+/// An operator with its constants.
+#[derive(Debug)]
+struct Wired<O: Operator> {
+    operator: O,
+    constants: Arc<O::Constants>,
+    weight: TVec<TDim>,
+}
+
+impl<O: Operator> Clone for Wired<O> {
+    fn clone(&self) -> Self {
+        Wired { operator: self.operator.clone(), constants: self.constants.clone(), weight: self.weight.clone() }
+    }
+}
+
+impl<O: Operator> PartialEq for Wired<O> {
+    fn eq(&self, other: &Self) -> bool {
+        self.operator == other.operator && Arc::ptr_eq(&self.constants, &other.constants)
+    }
+}
+
+impl<O: Operator> Eq for Wired<O> {}
+
+impl<O: Operator> Op for Wired<O> {
+    fn name(&self) -> StaticName {
+        O::NAME.into()
+    }
+    op_as_typed_op!();
+}
+
+impl<O: Operator> EvalOp for Wired<O> {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let shape = inputs[0].shape();
+        let dims: TVec<TDim> = shape.iter().map(|d| d.to_dim()).collect();
+        let wanted = self
+            .operator
+            .shape(&dims, &self.weight)?
+            .iter()
+            .map(|d| Ok(d.to_usize()?))
+            .collect::<TractResult<TVec<_>>>()?;
+        let x = inputs[0].try_as_plain_ram()?;
+        let residual = inputs.get(1).map(|r| r.try_as_plain_ram()).transpose()?;
+        if let Some(residual) = &residual {
+            ensure!(residual.shape() == &*wanted, "the residual is {:?}, the output {wanted:?}", residual.shape());
+        }
+        let residual = residual.map(|r| r.as_slice::<f32>()).transpose()?;
+        let mut out = Tensor::zero::<f32>(&wanted)?;
+        {
+            let mut out = out.try_as_plain_ram_mut()?;
+            self.operator.run(&self.constants, x.as_slice::<f32>()?, shape, residual, out.as_slice_mut::<f32>()?)?;
+        }
+        Ok(tvec!(out.into_tvalue()))
+    }
+}
+
+impl<O: Operator> TypedOp for Wired<O> {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        ensure!(inputs[0].datum_type == f32::datum_type(), "{} takes float32, not {:?}", O::NAME, inputs[0].datum_type);
+        let shape = self.operator.shape(&inputs[0].shape.to_tvec(), &self.weight)?;
+        Ok(tvec!(f32::fact(shape)))
+    }
+    as_op!();
+}
+
+/// A constant's values; an error when it has another type or rank.
+fn values<'a, D: Datum>(name: &str, tensor: &'a Tensor, rank: usize) -> TractResult<&'a [D]> {
+    ensure!(tensor.datum_type() == D::datum_type(), "{name} is {:?}, not {:?}", tensor.datum_type(), D::datum_type());
+    ensure!(tensor.rank() == rank, "{name} is {:?}; it must have {rank} dimensions", tensor.shape());
+    tensor.try_as_plain_ram()?.as_slice::<D>()
+}
+
+/// Fails when a dimension is known and differs.
+fn expect(what: &str, found: &TDim, wanted: &TDim) -> TractResult<()> {
+    if let (Ok(found), Ok(wanted)) = (found.to_usize(), wanted.to_usize()) {
+        ensure!(found == wanted, "{what}: {found} instead of {wanted}");
+    }
+    Ok(())
+}
+
+fn activation(node: &NodeProto) -> TractResult<Activation> {
+    Ok(match node.get_attr_opt::<&str>("activation")?.unwrap_or("none") {
+        "none" => Activation::None,
+        "relu" => Activation::Relu,
+        "relu6" => Activation::Relu6,
+        "gelu" => Activation::Gelu,
+        other => bail!("activation {other:?} is unknown: none, relu, relu6 or gelu"),
+    })
+}
+
+/// An integer attribute in `1..=most`.
+fn count(node: &NodeProto, name: &str, most: usize) -> TractResult<usize> {
+    let value = node.get_attr::<i64>(name)?;
+    match usize::try_from(value) {
+        Ok(value) if (1..=most).contains(&value) => Ok(value),
+        _ => bail!("attribute {name} is {value}; it must be from 1 to {most}"),
+    }
+}
+
+/// The attributes `kernel`, `strides` and `pads`.
+fn window(node: &NodeProto) -> TractResult<Window> {
+    fn read<const N: usize>(node: &NodeProto, name: &str, default: [usize; N], least: i64) -> TractResult<[usize; N]> {
+        let Some(values) = node.get_attr_opt_slice::<i64>(name)? else { return Ok(default) };
+        ensure!(values.len() == N, "attribute {name} has {} values, not {N}", values.len());
+        let most = 255;
+        ensure!(
+            values.iter().all(|v| (least..=most).contains(v)),
+            "attribute {name} is {values:?}; allowed: {least} to {most}"
+        );
+        Ok(std::array::from_fn(|i| values[i] as usize))
+    }
+    ensure!(node.get_attr_opt_slice::<i64>("kernel")?.is_some(), "attribute kernel is missing");
+    Ok(Window {
+        kernel: read(node, "kernel", [1, 1], 1)?,
+        strides: read(node, "strides", [1, 1], 1)?,
+        pads: read(node, "pads", [0; 4], 0)?,
+    })
+}
+
+/// Shape of a window's output over `[batch, height, width, channels]`.
+fn slide(window: &Window, x: &[TDim], channels: TDim) -> TractResult<TVec<TDim>> {
+    ensure!(x.len() == 4, "x is {x:?}; it must be [batch, height, width, channels]");
+    let mut out = tvec!(x[0].clone());
+    for axis in 0..2 {
+        let padded = x[1 + axis].clone() + (window.pads[axis] + window.pads[axis + 2]);
+        if let Ok(size) = padded.to_i64() {
+            ensure!(
+                size >= window.kernel[axis] as i64,
+                "a kernel of {} does not fit {size} pixels",
+                window.kernel[axis]
+            );
+        }
+        out.push((padded - window.kernel[axis]) / window.strides[axis] as u64 + 1);
+    }
+    out.push(channels);
+    Ok(out)
+}

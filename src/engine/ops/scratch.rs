@@ -1,0 +1,25 @@
+//! Buffers that a thread keeps from call to call.
+
+use std::cell::RefCell;
+
+use crate::engine::int8::Rows;
+
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub(super) rows: Rows,
+    pub(super) patches: Vec<f32>,
+    pub(super) queries: Vec<f32>,
+    pub(super) logits: Vec<f32>,
+    pub(super) exps: Vec<f32>,
+}
+
+/// Calls `work` with this thread's buffers. They are taken out for the time of the call, so a nested call gets new ones.
+pub(super) fn with<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
+    thread_local! {
+        static SCRATCH: RefCell<Scratch> = RefCell::default();
+    }
+    let mut scratch = SCRATCH.take();
+    let result = work(&mut scratch);
+    SCRATCH.set(scratch);
+    result
+}
