@@ -18,7 +18,7 @@ from .model import GRID, Grounder, ImageHead, Speaker
 from .paths import SEED, WORK, record
 from .words import ANSWER, END, QUESTION, START, asked_of_phrases, clean, speaker_tokenizer
 
-PASSES, BATCH, SPOKEN, PHRASES = 10, 48, 2, 2
+PASSES, BATCH, SPOKEN, PHRASES = 6, 48, 3, 2
 HELD_QUESTIONS = 4  # every fourth DAQUAR picture is kept for measuring
 
 
