@@ -11,6 +11,7 @@ output. Needs onnx, onnxruntime, numpy and tokenizers, not PyTorch.
 import argparse
 import hashlib
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -61,7 +62,7 @@ class Tower:
 
     def __post_init__(self):
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4
         try:
             self.session = onnxruntime.InferenceSession(self.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:
@@ -72,7 +73,8 @@ class Tower:
             (out,) = self.session.run(None, feed)
         except Exception as error:
             shapes = {k: v.shape for k, v in feed.items()}
-            raise Refused(f"{self.name}: onnxruntime cannot run it on {shapes}: {error}\nCheck --size and --context against the export.") from error
+            raise Refused(f"{self.name}: onnxruntime cannot run it on {shapes}: {error}\n"
+                          "Check --size, --context, --pad and the tokenizer against the export.") from error
         if out.ndim != 2 or out.shape[0] != 1:
             raise Refused(f"{self.name}: its output {self.session.get_outputs()[0].name!r} has the shape {out.shape}, an embedding is [1, width]; "
                           "name another one by --image-output or --text-output, or export the projected embedding")
@@ -326,6 +328,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     missing = [f"--{key.replace('_', '-')}" for key in CLIP if getattr(options, key) is None]
     if missing:
         parser.error(f"without --preset these are needed too: {', '.join(missing)}")
+    if not re.fullmatch(r"[A-Za-z0-9._+-]{1,64}", options.name) or not re.fullmatch(r"[A-Za-z0-9._+-]{1,64}", options.version):
+        parser.error("--name and --version are 1 to 64 letters, digits and . _ + -")
     if bad := [t for t in options.templates if t.count("{}") != 1]:
         parser.error(f"a template has one {{}}, unlike {bad[0]!r}")
     return options

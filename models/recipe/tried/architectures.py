@@ -91,7 +91,8 @@ def tinyclip_8m():
 def siglip_b16():
     from transformers import SiglipConfig, SiglipModel
 
-    model = SiglipModel(SiglipConfig(attn_implementation="eager"))
+    text = dict(bos_token_id=1, eos_token_id=1, pad_token_id=1)
+    model = SiglipModel(SiglipConfig(text_config=text, attn_implementation="eager"))
     return ImageOf(model), TextOf(model)
 
 
@@ -135,8 +136,9 @@ SMALL = {
     "tiny-clip": (tiny_clip, "clip", lambda: from_merges([]), dict(size=32, context=16, pad=513)),
     "tiny-fastvit": (tiny_fastvit, "mobileclip", lambda: from_merges([]), dict(size=64, context=16, pad=513)),
 }
-# Where padding is part of what the tower was trained on, the export has the whole context.
-WHOLE_CONTEXT = {"siglip-base-patch16-224", "mobileclip2-s0"}
+# The export has the whole context where padding is part of what the tower was trained on, and where the exporter writes
+# the length of the causal mask into the graph (OpenCLIP's).
+WHOLE_CONTEXT = {"siglip-base-patch16-224", "mobileclip2-s0", "openclip-vit-b-32"}
 SENTENCES = ["a dog", "two people walk along a beach at sunset", "a photo of a red car, 3 bicycles and a bus.", "x",
              "The quick brown fox jumps over the lazy dog while fourteen children look on from a very old wooden bridge in the rain, " * 3]
 
@@ -209,8 +211,8 @@ def build(name: str, recipe, out: Path) -> None:
     example = torch.tensor([shaped(tokenizer, SENTENCES[1], options, True)])
     notes = {"image": export(image, torch.from_numpy(blocks(1, options["size"])), "image", files / "image.onnx", False),
              "text": export(text, example, "input_ids", files / "text.onnx", name not in WHOLE_CONTEXT)}
-    sizes = {"image": count(image), "text": count(text)}
     del image, text
+    sizes = {tower: count(files / f"{tower}.onnx") for tower in ("image", "text")}
     for tower in ("image", "text"):
         # Shapes go: onnxruntime refuses to infer them again where a quantised branch says otherwise.
         model = onnx.load(files / f"{tower}.onnx")
@@ -244,8 +246,10 @@ def shorten_names(graph: onnx.GraphProto) -> None:
             names[:] = [new(name) for name in names]
 
 
-def count(tower: nn.Module) -> int:
-    return sum(p.numel() for p in tower.parameters())
+def count(file: Path) -> int:
+    """Floats in the weights, after batch norms are folded."""
+    tensors = onnx.load(file).graph.initializer
+    return sum(int(np.prod(t.dims)) for t in tensors if t.data_type == onnx.TensorProto.FLOAT)
 
 
 def shaped(tokenizer, sentence: str, options: dict, padded: bool) -> list[int]:
