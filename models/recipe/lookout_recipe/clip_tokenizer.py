@@ -1,4 +1,8 @@
-"""CLIP's tokenizer as a `tokenizer.json`, for models exported from OpenCLIP, which carries only the vocabulary."""
+"""CLIP's tokenizer as a `tokenizer.json`, for models exported from OpenCLIP, which carries only the vocabulary.
+
+OpenCLIP repairs text with ftfy first. Of that the curly quotes and the f-ligatures are done here; full-width letters,
+wrong decodings (`Ã¨`) and HTML entities are not.
+"""
 
 import gzip
 import importlib.util
@@ -8,6 +12,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+REPAIRS = [("[\u2018-\u201b]", "'"), ("[\u201c-\u201f]", '"'), ("ﬀ", "ff"), ("ﬁ", "fi"), ("ﬂ", "fl"), ("ﬃ", "ffi"), ("ﬄ", "ffl")]
 
 
 def openclip() -> Tokenizer:
@@ -22,12 +27,13 @@ def openclip() -> Tokenizer:
 def from_merges(lines: list[str]) -> Tokenizer:
     """A byte-level BPE with `</w>` at the end of words; no line gives the 514 tokens of single bytes."""
     merges = [tuple(line.split()) for line in lines]
-    letters = [by_byte[b] for by_byte in [byte_letters()] for b in by_byte]
+    letters = list(byte_letters().values())
     words = letters + [letter + "</w>" for letter in letters] + ["".join(pair) for pair in merges] + [START, END]
     vocab = {word: index for index, word in enumerate(words)}
     bpe = models.BPE(vocab=vocab, merges=merges, end_of_word_suffix="</w>", continuing_subword_prefix="", unk_token=END)
     tokenizer = Tokenizer(bpe)
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
+    repairs = [normalizers.Replace(Regex(old), new) for old, new in REPAIRS]
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), *repairs, normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
     split = pre_tokenizers.Split(Regex(WORDS), behavior="removed", invert=True)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.add_special_tokens([AddedToken(START, special=True, normalized=False), AddedToken(END, special=True, normalized=False)])

@@ -203,7 +203,10 @@ def open_tokenizer(path: str) -> Tokenizer:
     if path == "openclip":
         from .clip_tokenizer import openclip
 
-        return openclip()
+        try:
+            return openclip()
+        except ModuleNotFoundError as error:
+            raise Refused(str(error)) from error
     if not Path(path).is_file():
         raise Refused(f"{path}: no such file; it is the checkpoint's tokenizer.json, or the word `openclip` for the vocabulary that open_clip carries")
     try:
