@@ -7,7 +7,6 @@
 //!   255 instead, which turns almost every such picture white.
 //! * JPEG and lossy WebP decoders are not bit-exact between implementations: a sample may differ by a few levels
 //!   (measured mean absolute difference well under 1.5). Lossless formats are equal.
-//! * A JPEG without its end marker counts as truncated even if only that marker is missing.
 //!
 //! Limits: [`MAX_PIXELS`] is checked against the file's header, before the pixels are allocated; a decoder may use at
 //! most 512 MiB.
@@ -24,6 +23,7 @@ use crate::{Code, Error, Result};
 pub use draw::{Mark, draw_marks};
 pub use preprocess::{Preprocess, ResizeRule};
 pub use resize::Filter;
+use resize::Side;
 
 /// The largest picture that is decoded: 64 million pixels (about 9,200 x 6,900). Larger ones are refused from the
 /// header, before their pixels are allocated.
@@ -92,10 +92,11 @@ impl Picture {
         Picture { width: w, height: h, rgb }
     }
 
-    /// Resamples to `width` x `height` (at least one pixel each) with antialiasing, within 1/255 of Pillow's
-    /// `Image.resize`.
+    /// Resamples to `width` x `height` (at least one pixel each) with antialiasing; the numbers are those of
+    /// Pillow's `Image.resize`.
     pub fn resized(&self, width: u32, height: u32, filter: Filter) -> Picture {
-        resize::whole(self, width, height, filter)
+        let (x, y) = (Side::whole(self.width, width.max(1)), Side::whole(self.height, height.max(1)));
+        resize::resample(self, x, y, filter)
     }
 
     /// Writes a picture file whose format follows the extension. The bytes go to a temporary file beside `path`, which is

@@ -1,7 +1,8 @@
 //! From a picture to the numbers an image tower takes.
 use serde::{Deserialize, Serialize};
 
-use super::{Filter, Picture, resize};
+use super::resize::{self, Side};
+use super::{Filter, Picture};
 
 /// How a picture of any shape becomes one of the tower's shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,9 +56,9 @@ impl Preprocess {
             ResizeRule::Crop => {
                 let (full_w, full_h) = covering_size(picture.width, picture.height, width, height);
                 let (left, top) = (half_to_even(full_w - u64::from(width)), half_to_even(full_h - u64::from(height)));
-                let (x, w) = source_span(picture.width, full_w, left, width);
-                let (y, h) = source_span(picture.height, full_h, top, height);
-                resize::part(picture, [x, y, w, h], width, height, self.filter)
+                let x = Side { from: picture.width, full: full_w, start: left, count: width };
+                let y = Side { from: picture.height, full: full_h, start: top, count: height };
+                resize::resample(picture, x, y, self.filter)
             }
         }
     }
@@ -73,15 +74,6 @@ fn covering_size(width: u32, height: u32, target_width: u32, target_height: u32)
 /// `round(n / 2)` as Python rounds: a half goes to the even neighbour.
 fn half_to_even(n: u64) -> u64 {
     n / 2 + u64::from(n % 4 == 3)
-}
-
-/// Where `length` output pixels from `start` lie in a side of `side` pixels that is resampled to `full` pixels. Only this
-/// part is computed, so a picture of one by a million pixels does not grow to millions of rows.
-fn source_span(side: u32, full: u64, start: u64, length: u32) -> (f64, f64) {
-    let side = f64::from(side);
-    let scale = side / full as f64;
-    let from = (start as f64 * scale).min(side);
-    (from, (f64::from(length) * scale).min(side - from))
 }
 
 #[cfg(test)]
