@@ -1,6 +1,9 @@
 //! Words to token ids and back, as a Hugging Face `tokenizer.json` says.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use serde::Deserialize;
+use serde_json::Value;
+
 use crate::{Code, Error, Result};
 
 /// The longest text that is tokenised, in bytes of UTF-8. Longer ones are refused.
@@ -23,6 +26,10 @@ impl Tokenizer {
                 "use the tokenizer.json that belongs to the text tower, unchanged",
             )
         };
+        let Outline { post_processor } = serde_json::from_slice(json).map_err(|e| unusable(e.to_string()))?;
+        if let Some(token) = undefined_special_token(&post_processor) {
+            return Err(unusable(format!("its template uses the special token {token}, which it does not define")));
+        }
         let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(json).map_err(|e| e.to_string()))
             .and_then(|parsed| parsed)
             .map_err(unusable)?;
@@ -88,6 +95,27 @@ impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Tokenizer({}, {} tokens)", self.name, self.vocab_size())
     }
+}
+
+/// What is checked before the library reads the file.
+#[derive(Deserialize)]
+struct Outline {
+    #[serde(default)]
+    post_processor: Value,
+}
+
+/// The first special token in a template that its own list lacks; the library would panic at the first text. Templates
+/// may stand within a sequence of processors.
+fn undefined_special_token(processor: &Value) -> Option<String> {
+    let listed = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+    listed(processor, "processors").iter().find_map(undefined_special_token).or_else(|| {
+        listed(processor, "single")
+            .iter()
+            .chain(&listed(processor, "pair"))
+            .filter_map(|piece| piece["SpecialToken"]["id"].as_str())
+            .find(|&id| processor["special_tokens"].get(id).is_none())
+            .map(str::to_owned)
+    })
 }
 
 /// A file that parses can still break an assumption inside the library: its panic becomes an error here.
