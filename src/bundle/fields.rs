@@ -146,11 +146,19 @@ counts! {
     file_format: u32, 1 to 4_294_967_295;
 }
 
+/// Exactly `N` values. TOML's own arrays would let more pass.
+fn exactly<'de, D: Deserializer<'de>, T: Deserialize<'de>, const N: usize>(
+    deserializer: D,
+) -> Result<[T; N], D::Error> {
+    let values = Vec::<T>::deserialize(deserializer)?;
+    values.try_into().map_err(|values: Vec<T>| D::Error::custom(format!("expected {N} values, found {}", values.len())))
+}
+
 /// Rows and columns of the patch grid, each `1..=2048`.
 pub(super) fn grid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[usize; 2], D::Error> {
     #[derive(Deserialize)]
     struct Side(#[serde(deserialize_with = "side")] u32);
-    <[Side; 2]>::deserialize(deserializer).map(|sides| sides.map(|side| side.0 as usize))
+    exactly::<D, Side, 2>(deserializer).map(|sides| sides.map(|side| side.0 as usize))
 }
 
 /// A number that is neither infinite nor not-a-number.
@@ -169,14 +177,14 @@ pub(super) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32
 pub(super) fn finite3<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f32; 3], D::Error> {
     #[derive(Deserialize)]
     struct Finite(#[serde(deserialize_with = "finite")] f32);
-    <[Finite; 3]>::deserialize(deserializer).map(|values| values.map(|value| value.0))
+    exactly::<D, Finite, 3>(deserializer).map(|values| values.map(|value| value.0))
 }
 
 /// Three finite numbers above 0.
 pub(super) fn positive3<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f32; 3], D::Error> {
     #[derive(Deserialize)]
     struct Positive(#[serde(deserialize_with = "positive")] f32);
-    <[Positive; 3]>::deserialize(deserializer).map(|values| values.map(|value| value.0))
+    exactly::<D, Positive, 3>(deserializer).map(|values| values.map(|value| value.0))
 }
 
 /// A name that is safe in a file name, a topic or a log line: `A-Z a-z 0-9 . _ + -`, at most 64 bytes.

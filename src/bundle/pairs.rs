@@ -38,6 +38,9 @@ impl Pairs {
     /// Parses and checks a check file. The error is a cause, to follow the file's name.
     pub(super) fn from_bytes(bytes: &[u8], embedding_width: usize) -> Result<Self, String> {
         let pairs: Self = serde_json::from_slice(bytes).map_err(|error| format!("is no check file: {error}"))?;
+        if pairs.image.is_empty() && pairs.text.is_empty() {
+            return Err("holds no pairs".to_owned());
+        }
         let stored = embedding_width.min(16);
         let embeddings = pairs.image.iter().map(|p| &p.embedding).chain(pairs.text.iter().map(|p| &p.embedding));
         for embedding in embeddings {
