@@ -12,7 +12,6 @@ pub type Name = String<48>;
 /// Whatever crosses the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[expect(clippy::large_enum_variant, reason = "there is no heap to box the large ones on")]
 pub enum Message {
     /// Is anybody there?
     Ping {
