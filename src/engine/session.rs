@@ -1,11 +1,11 @@
 //! One role's network: loaded, optimised and ready to run from any thread.
 
+use std::cell::Cell;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::sync::Once;
 
 use rayon::ThreadPool;
-use tract_onnx::data_resolver::ModelDataResolver;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
@@ -58,7 +58,7 @@ impl Session {
     /// Runs the network once.
     pub(super) fn run(&self, inputs: TVec<TValue>) -> crate::Result<TVec<TValue>> {
         let plan = &self.plan;
-        guarded(|| threads::inside(self.pool.as_deref(), move || plan.run(inputs))).map_err(|cause| {
+        threads::inside(self.pool.as_deref(), || guarded(|| plan.run(inputs))).map_err(|cause| {
             Error::new(
                 Code::Engine,
                 format!("{} failed: {cause}", self.what),
@@ -175,7 +175,6 @@ type Loaded = (Arc<TypedRunnableModel>, Vec<String>);
 
 fn read(bytes: &[u8], shape: impl FnOnce(&mut Declared) -> TractResult<()>) -> TractResult<Loaded> {
     let mut onnx = tract_onnx::onnx();
-    onnx.provider = Arc::new(NoFiles);
     ops::register(&mut onnx);
     let proto =
         onnx.proto_model_for_read(&mut Cursor::new(bytes)).map_err(|_| TractError::msg("it is not an ONNX file"))?;
@@ -201,24 +200,38 @@ fn check(proto: &ModelProto) -> TractResult<()> {
         ensure!(made.contains(output.name.as_str()), "nothing makes its output {}", output.name);
     }
     for tensor in &graph.initializer {
+        // A bundle's hashes do not cover other files.
+        ensure!(
+            tensor.external_data.is_empty(),
+            "its constant {} lies in another file; a bundle needs it inside",
+            tensor.name
+        );
         let size = tensor.dims.iter().try_fold(1i64, |n, d| if *d < 0 { None } else { n.checked_mul(*d) });
         ensure!(size.is_some_and(|n| n < 1 << 30), "its constant {} is {:?}", tensor.name, tensor.dims);
     }
     Ok(())
 }
 
-/// Weights outside the file are refused: a bundle's hashes do not cover them.
-struct NoFiles;
-
-impl ModelDataResolver for NoFiles {
-    fn read_bytes_from_path(&self, _: &mut Vec<u8>, path: &Path, _: usize, _: Option<usize>) -> TractResult<()> {
-        bail!("it keeps weights in another file ({}); a bundle needs them inside", path.display())
-    }
+thread_local! {
+    /// Whether this thread is inside tract, where a panic is caught and told as an error.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work`; errors and panics become a sentence.
+/// Runs `work`; errors and panics become a sentence. Such a panic is not printed; all others are, as before.
 fn guarded<T>(work: impl FnOnce() -> TractResult<T>) -> std::result::Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !INSIDE.get() {
+                print(panic);
+            }
+        }));
+    });
+    let before = INSIDE.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(work));
+    INSIDE.set(before);
+    match result {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(shortened(&format!("{error:#}"))),
         Err(panic) => {

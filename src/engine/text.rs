@@ -36,7 +36,8 @@ impl TextTower {
     /// `token_type_ids`; its output is found by name, else the first of rank 2 is taken.
     pub fn load(bundle: &Bundle, options: &Options) -> crate::Result<Self> {
         let manifest = bundle.manifest();
-        let Some(text) = manifest.text().cloned() else { return Err(lacking(bundle, Role::Text)) };
+        let text = manifest.text().filter(|_| bundle.has(Role::Text));
+        let Some(text) = text.cloned() else { return Err(lacking(bundle, Role::Text)) };
         let Some(tokenizer) = bundle.bytes(Role::Tokenizer) else { return Err(lacking(bundle, Role::Tokenizer)) };
         let tokenizer = Tokenizer::from_bytes(tokenizer, &format!("tokenizer of bundle {}", bundle.name()))?;
         let mut inputs = Vec::new();
