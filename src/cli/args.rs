@@ -20,7 +20,7 @@ pub(super) struct Global {
     #[arg(long, global = true)]
     pub json: bool,
     /// Threads of the networks [default: one a core, at most 4]
-    #[arg(long, global = true, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
+    #[arg(long, global = true, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     pub threads: Option<usize>,
     /// Say more on standard error (-vv: also what the engine says)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]

@@ -59,6 +59,8 @@ struct Machine {
     processor: String,
     cores: usize,
     system: String,
+    /// Name of the int8 kernels in use.
+    kernels: &'static str,
 }
 
 #[derive(Serialize)]
@@ -189,7 +191,7 @@ impl Spread {
     fn of(mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
         let at = |share: f64| times[((times.len() as f64 * share).ceil() as usize).clamp(1, times.len()) - 1];
-        Self { median: hundredths(at(0.5)), p95: hundredths(at(0.95)) }
+        Self { median: thousandths(at(0.5)), p95: thousandths(at(0.95)) }
     }
 }
 
@@ -206,6 +208,7 @@ impl Machine {
                 .unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            kernels: crate::engine::kernel_name(),
         }
     }
 }
@@ -267,18 +270,18 @@ fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
-fn hundredths(value: f64) -> f64 {
-    (value * 100.0).round() / 100.0
+fn thousandths(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 fn table(reply: &Reply) -> String {
     let machine = &reply.machine;
     let mut text = format!(
-        "{}\n{}, {} cores, {}, {} threads\n{}\n\n",
-        reply.bundle, machine.processor, machine.cores, machine.system, reply.threads, reply.picture
+        "{}\n{}, {} cores, {}, {} kernels, {} threads\n{}\n\n",
+        reply.bundle, machine.processor, machine.cores, machine.system, machine.kernels, reply.threads, reply.picture
     );
     text += &format!("{:24} {:>10} {:>10}\n", "", "median ms", "p95 ms");
-    let mut row = |name: &str, ms: Spread| text += &format!("{name:24} {:10.2} {:10.2}\n", ms.median, ms.p95);
+    let mut row = |name: &str, ms: Spread| text += &format!("{name:24} {:10.3} {:10.3}\n", ms.median, ms.p95);
     row("cold start to labels", reply.cold_start);
     for stage in &reply.stages {
         row(stage.stage, stage.ms);
