@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use lookout::bundle::Bundle;
 use lookout::engine::{ImageTower, Options, TextTower};
-use lookout::picture::{Picture, Preprocess};
+use lookout::picture::Picture;
 
 const COSINE: f32 = 0.999;
 
@@ -45,7 +45,7 @@ fn cut(file: &str, crop: &[u64]) -> Picture {
 fn image_tower_agrees_with_onnxruntime() {
     let (bundle, index) = (open(), index());
     let tower = ImageTower::load(&bundle, &Options::default()).expect("image tower loads");
-    let preprocess = Preprocess::from(bundle.manifest().picture());
+    let preprocess = bundle.manifest().picture().preprocess();
     let (embeddings, patches) = (stored("image-embeddings.f32"), stored("image-patches.f32"));
     let rows = index["pictures"].as_array().expect("pictures");
     let tokens: Vec<usize> =

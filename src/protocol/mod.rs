@@ -52,6 +52,6 @@ mod message;
 pub use accumulator::{Accumulator, Fed};
 pub use frame::{Bad, EncodeError, MAX_FRAME, MAX_MESSAGE, VERSION, decode, encode};
 pub use message::{
-    Answer, Ask, Event, Failure, FailureCode, Findings, Found, Label, LabelScore, Message, Name, Phase, Piece, Question,
-    Score, ScoredBox, Status, Text, Watch, text,
+    Answer, Ask, Event, Failure, FailureCode, Findings, Found, Label, LabelScore, Message, Name, Phase, Piece,
+    Question, Score, ScoredBox, Status, Text, Watch, text,
 };

@@ -73,17 +73,18 @@ impl Packed {
                 for k in 0..GROUP.min(depth - group * GROUP) {
                     let row = &values[(group * GROUP + k) * stride + first..][..width];
                     let mut q = [0i8; PANEL];
+                    // The same loop twice: over a whole panel its length is known, and it vectorises.
                     if let Ok(row) = <&[f32; PANEL]>::try_from(row) {
-                        for n in 0..PANEL {
-                            q[n] = super::quantise::byte(row[n] * inverse[n]);
+                        for (q, (v, inverse)) in q.iter_mut().zip(row.iter().zip(&inverse)) {
+                            *q = super::quantise::byte(v * inverse);
                         }
                     } else {
                         for (q, (v, inverse)) in q.iter_mut().zip(row.iter().zip(&inverse)) {
                             *q = super::quantise::byte(v * inverse);
                         }
                     }
-                    for n in 0..PANEL {
-                        line.0[n * GROUP + k] = q[n];
+                    for (n, q) in q.iter().enumerate() {
+                        line.0[n * GROUP + k] = *q;
                     }
                 }
             }

@@ -77,6 +77,7 @@ fn apply<const FUSED: bool>(values: &mut [f32], activation: Activation) {
     match activation {
         Activation::None => {}
         Activation::Relu => values.iter_mut().for_each(|v| *v = v.max(0.0)),
+        #[expect(clippy::manual_clamp, reason = "`clamp` would keep NaN, which counts as 0 here")]
         Activation::Relu6 => values.iter_mut().for_each(|v| *v = v.max(0.0).min(6.0)),
         Activation::Gelu => values.iter_mut().for_each(|v| *v = gelu::<FUSED>(*v)),
     }
@@ -215,6 +216,7 @@ impl Window {
 const CHANNELS: usize = 64;
 
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "one signature for every instruction set")]
 fn depthwise_body<const FUSED: bool>(
     x: &[f32],
     size: [usize; 2],
