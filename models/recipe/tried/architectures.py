@@ -43,12 +43,19 @@ class ImageOf(nn.Module):
 
 
 class TextOf(nn.Module):
-    def __init__(self, model):
+    """The same of a sentence. CLIP's causal mask is cut from a constant: tract miscounts the one that the library builds
+    from a symbolic length (`ConstantOfShape`, `Where` and `Expand` over shapes)."""
+
+    def __init__(self, model, causal=False):
         super().__init__()
-        self.tower, self.project = model.text_model, getattr(model, "text_projection", nn.Identity())
+        self.tower, self.project, self.causal = model.text_model, getattr(model, "text_projection", nn.Identity()), causal
+        context = model.config.text_config.max_position_embeddings
+        self.register_buffer("mask", torch.full((1, 1, context, context), -1e9).triu(1))
 
     def forward(self, input_ids):
-        return self.project(self.tower(input_ids=input_ids).pooler_output)
+        length = input_ids.shape[1]
+        mask = self.mask[:, :, :length, :length] if self.causal else None
+        return self.project(self.tower(input_ids=input_ids, attention_mask=mask).pooler_output)
 
 
 class OpenClipImage(nn.Module):
@@ -75,7 +82,7 @@ def transformers_clip(vision=None, text=None, embedding=512, end=END):
     text = dict(bos_token_id=end - 1, eos_token_id=end, pad_token_id=end) | (text or {})
     config = CLIPConfig(vision_config=vision or {}, text_config=text, projection_dim=embedding, attn_implementation="eager")
     model = CLIPModel(config)
-    return ImageOf(model), TextOf(model)
+    return ImageOf(model), TextOf(model, causal=True)
 
 
 def clip_b32():
@@ -101,7 +108,8 @@ def open_clip_model(name):
     from timm.utils.model import reparameterize_model
 
     model = open_clip.create_model(name, pretrained=None)
-    settle(model.visual, 256 if "Mobile" in name else 224)
+    if "Mobile" in name:
+        settle(model.visual, 256)
     model = reparameterize_model(model.eval())
     return OpenClipImage(model), OpenClipText(model)
 
@@ -144,15 +152,25 @@ SENTENCES = ["a dog", "two people walk along a beach at sunset", "a photo of a r
 
 
 def settle(image: nn.Module, size: int) -> None:
-    """Batch norms take the statistics of a few inputs, as training would give them."""
-    for parameter_name, parameter in image.named_parameters():
-        if parameter_name.endswith(("gamma", "layer_scale")) or "layer_scale" in parameter_name:
+    """Convolutions as wide as their input asks, and batch norms with the statistics of a few pictures, as training would
+    give them; the last bias takes off what all pictures share, without which every embedding is the same to five digits."""
+    for name, parameter in image.named_parameters():
+        if "layer_scale" in name or name.endswith("gamma"):
             nn.init.constant_(parameter, 0.5)
-    image.train()
+    for module in image.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    pictures = torch.from_numpy(np.concatenate([blocks(100 + i, size) for i in range(32)]))
+    linear = [module for module in image.modules() if isinstance(module, nn.Linear)][-1]
     with torch.no_grad():
-        for seed in range(8):
-            image(torch.from_numpy(np.concatenate([blocks(100 + 4 * seed + i, size) for i in range(4)])))
-    image.eval()
+        image.train()
+        for batch in pictures.split(8):
+            image(batch)
+        image.eval()
+        if linear.bias is not None:
+            linear.bias -= torch.cat([image(batch) for batch in pictures.split(8)]).mean(0)
 
 
 def shake(*towers: nn.Module) -> None:
@@ -164,13 +182,17 @@ def shake(*towers: nn.Module) -> None:
 
 
 def blocks(seed: int, size: int) -> np.ndarray:
-    """An 8 x 8 mosaic of made-up colours under made-up noise; `picture` in tests/wrapped_models.rs."""
+    """An 8 x 8 mosaic of made-up colours under made-up noise, of a contrast and with a tint that differ from seed to seed;
+    `picture` in tests/wrapped_models.rs."""
     draw = generator(seed)
+    contrast = np.float32(0.6 + 0.5 * draw())
+    tint = np.array([draw() for _ in range(3)], np.float32).reshape(3, 1, 1)
     colours = np.array([draw() for _ in range(192)], np.float32).reshape(3, 8, 8)
     noise = np.array([draw() for _ in range(64 * 64)], np.float32).reshape(64, 64)
     at = np.arange(size)
     coarse = colours[:, at[:, None] * 8 // size, at[None, :] * 8 // size]
-    return (coarse + np.float32(0.25) * noise[at[:, None] % 64, at[None, :] % 64])[None].astype(np.float32)
+    grain = np.float32(0.25) * noise[at[:, None] % 64, at[None, :] % 64]
+    return (tint + contrast * (coarse + grain))[None].astype(np.float32)
 
 
 def generator(seed: int):
