@@ -80,19 +80,20 @@ fn distinct(sorted: &[Found], top: usize) -> Vec<Found> {
         if kept.len() == top {
             break;
         }
-        if kept.iter().all(|better| overlap(&better.rect, &found.rect) <= NMS_IOU) {
+        if kept.iter().all(|better| iou(better.rect, found.rect) <= NMS_IOU) {
             kept.push(*found);
         }
     }
     kept
 }
 
-/// Intersection over union of two `[x, y, width, height]`.
-fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f32 {
-    let side = |at: usize| ((a[at] + a[at + 2]).min(b[at] + b[at + 2]) - a[at].max(b[at])).max(0.0);
-    let both = side(0) * side(1);
-    let either = a[2] * a[3] + b[2] * b[3] - both;
-    if either > 0.0 { both / either } else { 0.0 }
+/// Area shared by two boxes `[x, y, width, height]` over the area that they cover together, `0..=1`. Boxes without area
+/// share nothing.
+pub fn iou(a: [f32; 4], b: [f32; 4]) -> f32 {
+    let side = |axis: usize| (a[axis] + a[axis + 2]).min(b[axis] + b[axis + 2]) - a[axis].max(b[axis]);
+    let shared = side(0).max(0.0) * side(1).max(0.0);
+    let covered = a[2] * a[3] + b[2] * b[3] - shared;
+    if covered > 0.0 { shared / covered } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -115,8 +116,10 @@ mod tests {
     }
 
     #[test]
-    fn overlap_is_intersection_over_union() {
-        assert_eq!(overlap(&[0.0, 0.0, 2.0, 2.0], &[1.0, 0.0, 2.0, 2.0]), 2.0 / 6.0);
-        assert_eq!(overlap(&[0.0, 0.0, 1.0, 1.0], &[5.0, 5.0, 1.0, 1.0]), 0.0);
+    fn iou_of_half_covered_apart_same_and_empty_boxes() {
+        assert!((iou([0.0, 0.0, 1.0, 1.0], [0.5, 0.0, 1.0, 1.0]) - 1.0 / 3.0).abs() < 1e-6);
+        assert_eq!(iou([0.0, 0.0, 1.0, 1.0], [2.0, 2.0, 1.0, 1.0]), 0.0);
+        assert_eq!(iou([0.1, 0.1, 0.4, 0.4], [0.1, 0.1, 0.4, 0.4]), 1.0);
+        assert_eq!(iou([0.5, 0.5, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]), 0.0);
     }
 }

@@ -24,7 +24,7 @@ mod speak;
 mod view;
 
 pub use check::Support;
-pub use ground::{Boxes, Found, GroundOptions};
+pub use ground::{Boxes, Found, GroundOptions, iou};
 pub use label::{Label, Labels, MAX_LABELS};
 pub use looker::{Looker, cosine};
 pub use speak::{Answer, Caption, MAX_SAMPLES, SpeakOptions};

@@ -11,7 +11,7 @@ mod retrieval;
 mod tokens;
 
 pub use answers::{normalised_answer, same_answer};
-pub use boxes::{contains, iou};
+pub use boxes::contains;
 pub use captions::{CaptionScores, Scored, caption_scores};
 pub use labels::{LabelScores, LabelTally};
 pub use retrieval::{RecallTally, Recalls, rank};

@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::{Measured, Progress};
 use crate::eval::Set;
-use crate::eval::metrics::{contains, iou};
-use crate::sight::{GroundOptions, Looker};
+use crate::eval::metrics::contains;
+use crate::sight::{GroundOptions, Looker, iou};
 use crate::{Code, Error, Result};
 
 #[derive(Deserialize)]
