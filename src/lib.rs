@@ -11,6 +11,7 @@
 //! | `picture` | `picture` | decode, resize, normalise, draw boxes |
 //! | `text` | `text` | tokenizer, prompts, greedy and beam decoding |
 //! | `bundle` | `bundle` | a model bundle: manifest, hashes, opening it |
+//! | `kernels` | `kernels` | int8 matrix products and element-wise loops, one file an instruction set |
 //! | `engine` | `engine` | tract sessions and the int8 operators |
 //! | `sight` | `engine` | what one can ask of a picture |
 //! | `memory` | `engine` | embeddings of pictures on disk, and search |
@@ -31,6 +32,8 @@ pub mod engine;
 pub mod error;
 #[cfg(feature = "engine")]
 pub mod eval;
+#[cfg(feature = "kernels")]
+pub mod kernels;
 #[cfg(feature = "engine")]
 pub mod memory;
 #[cfg(feature = "picture")]

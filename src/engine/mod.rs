@@ -1,11 +1,10 @@
-//! Running a bundle's networks: tract, with int8 operators of our own.
+//! Running a bundle's networks: tract, with int8 operators of our own (their loops are in [`kernels`](crate::kernels)).
 //!
 //! A graph is plain ONNX whose heavy layers are operators of the domain `lookout` (`ops`), so that the rest of a model
 //! can be anything that tract runs. Stock float or quantised ONNX files load through the same towers.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `int8` | matrix products and element-wise loops, one file per instruction set |
 //! | `ops` | one file per operator |
 //! | `session` | loading a role's file, running it, errors in words |
 //! | `threads` | work over a private pool; results do not depend on the number of threads |
@@ -17,7 +16,6 @@
 mod decoder;
 mod ground;
 mod image;
-mod int8;
 mod ops;
 mod session;
 mod text;
@@ -30,7 +28,7 @@ pub use text::TextTower;
 
 /// Name of the int8 kernel that this machine uses, for `bench` and bug reports.
 pub fn kernel_name() -> &'static str {
-    int8::Kernel::chosen().name()
+    crate::kernels::Kernel::chosen().name()
 }
 
 /// How networks run.

@@ -6,8 +6,8 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::dense::{Dense, Precision};
 use super::{Operator, scratch};
-use crate::engine::int8::{Activation, Kernel, Window};
 use crate::engine::threads;
+use crate::kernels::{Activation, Kernel, Window};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Conv {

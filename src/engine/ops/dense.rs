@@ -4,8 +4,8 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
 use super::scratch::{self, Scratch};
-use crate::engine::int8::{Activation, Columns, Kernel, PANEL, Packed, activate, add};
 use crate::engine::threads;
+use crate::kernels::{Activation, Columns, Kernel, PANEL, Packed, activate, add};
 
 /// Panels after which a block of the result is finished, while it is still in cache.
 const BLOCK: usize = 8;

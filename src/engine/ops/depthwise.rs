@@ -4,8 +4,8 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
 use super::Operator;
-use crate::engine::int8::{self, Activation, Kernel, Window};
 use crate::engine::threads;
+use crate::kernels::{self, Activation, Kernel, Lines, Taps, Window};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Depthwise {
@@ -43,7 +43,7 @@ impl Operator for Depthwise {
         let [taps, channels] = [constants[0].shape()[0], constants[0].shape()[1]];
         let wanted = self.window.kernel[0] * self.window.kernel[1];
         ensure!(taps == wanted, "the weight has {taps} rows; the kernel {:?} has {wanted}", self.window.kernel);
-        int8::check(weight, taps, channels, scale, bias).map_err(TractError::msg)?;
+        kernels::check(weight, taps, channels, scale, bias).map_err(TractError::msg)?;
         ensure!(bias.len() == channels, "there are {} biases for {channels} channels", bias.len());
         Ok(Constants { weight: weight.to_vec(), scale: scale.to_vec(), bias: bias.to_vec() })
     }
@@ -67,8 +67,10 @@ impl Operator for Depthwise {
             return Ok(());
         }
         for (x, out) in x.chunks_exact(picture).zip(out.chunks_exact_mut(rows * line)) {
+            let lines = Lines { x, kept: size[0], size };
+            let taps = Taps { weight, scale, bias, activation: self.activation };
             threads::split(out, line, 2, cost, |first, out| {
-                int8::depthwise(kernel, x, size, self.window, weight, scale, bias, self.activation, first, out);
+                kernels::depthwise(kernel, lines, self.window, taps, first, out);
             });
         }
         Ok(())

@@ -4,8 +4,8 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
 use super::Operator;
-use crate::engine::int8::{self, Kernel};
 use crate::engine::threads;
+use crate::kernels::{self, Kernel};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct LayerNorm {
@@ -53,7 +53,7 @@ impl Operator for LayerNorm {
         let width = gamma.len();
         let kernel = Kernel::chosen();
         threads::split(out, width, 8, x.len() * 4, |first, out| {
-            int8::layer_norm(kernel, &x[first * width..][..out.len()], gamma, beta, self.epsilon, out);
+            kernels::layer_norm(kernel, &x[first * width..][..out.len()], gamma, beta, self.epsilon, out);
         });
         Ok(())
     }

@@ -6,7 +6,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::Operator;
 use super::dense::{Dense, Precision};
-use crate::engine::int8::Activation;
+use crate::kernels::Activation;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Linear {

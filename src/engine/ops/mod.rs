@@ -28,7 +28,7 @@ use tract_onnx::model::{Onnx, ParsingContext};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
-use super::int8::{Activation, Window};
+use crate::kernels::{Activation, Window};
 
 /// Makes `onnx` know the operators of this folder.
 pub(super) fn register(onnx: &mut Onnx) {

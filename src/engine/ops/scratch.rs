@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::engine::int8::Rows;
+use crate::kernels::Rows;
 
 #[derive(Debug, Default)]
 pub(super) struct Scratch {

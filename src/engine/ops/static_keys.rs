@@ -3,8 +3,8 @@
 //! Attention in Vision", arXiv 2412.07049.
 
 use super::scratch::{self, Scratch};
-use crate::engine::int8::{Kernel, Packed, softmax_to_bytes};
 use crate::engine::threads;
+use crate::kernels::{Kernel, Packed, softmax_to_bytes};
 
 /// Tokens of one sequence, and where each row of `x` holds its values.
 pub(super) struct Sequence<'a> {

@@ -6,7 +6,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::Operator;
 use super::static_keys::Sequence;
-use crate::engine::int8::{Kernel, PANEL, Packed};
+use crate::kernels::{Kernel, PANEL, Packed};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Unfolded {

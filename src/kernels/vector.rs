@@ -1,5 +1,5 @@
-//! Element-wise loops, written once in plain Rust and compiled once per instruction set, so that the compiler vectorises
-//! them. Where the machine fuses multiply and add, so do they; the plain x86-64 build does not, and may differ from the
+//! Activations, softmax and layer norm, written once in plain Rust and compiled once per instruction set, so that the
+//! compiler vectorises them. Where the machine fuses multiply and add, so do they; the plain x86-64 build does not, and may differ from the
 //! others in the last bits.
 
 use super::quantise::ROUNDER;
@@ -9,10 +9,10 @@ macro_rules! multiversion {
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $body:ident) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments)]
-        $vis fn $name(kernel: $crate::engine::int8::Kernel, $($arg: $type),*) {
+        $vis fn $name(kernel: $crate::kernels::Kernel, $($arg: $type),*) {
             #[cfg(target_arch = "x86_64")]
             {
-                use $crate::engine::int8::Set;
+                use $crate::kernels::Set;
                 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
                 fn wide($($arg: $type),*) {
@@ -177,114 +177,4 @@ fn layer_norm_body<const FUSED: bool>(x: &[f32], gamma: &[f32], beta: &[f32], ep
 multiversion! {
     /// Layer norm of each row of `gamma.len()` floats: `(x - mean) / sqrt(variance + epsilon) * gamma + beta`.
     pub fn layer_norm(x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32, out: &mut [f32]) = layer_norm_body
-}
-
-/// How a kernel slides over a picture `[height, width, channels]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Window {
-    /// Kernel height and width.
-    pub kernel: [usize; 2],
-    /// Steps down and right.
-    pub strides: [usize; 2],
-    /// Zeros above, left, below, right.
-    pub pads: [usize; 4],
-}
-
-impl Window {
-    /// Height and width of the result for a picture of `height` by `width`; `None` when the kernel does not fit.
-    pub fn output(&self, height: usize, width: usize) -> Option<[usize; 2]> {
-        let along = |axis: usize, size: usize| {
-            let padded = size + self.pads[axis] + self.pads[axis + 2];
-            (padded >= self.kernel[axis]).then(|| (padded - self.kernel[axis]) / self.strides[axis] + 1)
-        };
-        Some([along(0, height)?, along(1, width)?])
-    }
-
-    /// The taps along `axis` that fall inside a picture of `size` at output position `at`: the first and one past the
-    /// last, and where in the picture the first lies.
-    #[inline(always)]
-    pub fn taps(&self, axis: usize, at: usize, size: usize) -> (usize, usize, usize) {
-        let start = at * self.strides[axis];
-        let pad = self.pads[axis];
-        let first = pad.saturating_sub(start).min(self.kernel[axis]);
-        let last = (size + pad).saturating_sub(start).min(self.kernel[axis]).max(first);
-        (first, last, (start + first).saturating_sub(pad))
-    }
-}
-
-/// Channels that are summed in registers at a time.
-const CHANNELS: usize = 64;
-
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "one signature for every instruction set")]
-fn depthwise_body<const FUSED: bool>(
-    x: &[f32],
-    size: [usize; 2],
-    window: Window,
-    weight: &[i8],
-    scale: &[f32],
-    bias: &[f32],
-    activation: Activation,
-    first_row: usize,
-    out: &mut [f32],
-) {
-    let [height, width] = size;
-    let channels = scale.len();
-    let Some([_, columns]) = window.output(height, width) else { return };
-    let taps = window.kernel[0] * window.kernel[1];
-    // The int8 weights of a block of channels as floats, for all rows of this call.
-    let mut block = vec![0f32; taps * CHANNELS];
-    for start in (0..channels).step_by(CHANNELS) {
-        let count = CHANNELS.min(channels - start);
-        for (tap, block) in block.chunks_exact_mut(CHANNELS).enumerate() {
-            for (b, w) in block.iter_mut().zip(&weight[tap * channels + start..][..count]) {
-                *b = f32::from(*w);
-            }
-        }
-        for (row, out) in out.chunks_exact_mut(columns * channels).enumerate() {
-            let (y0, y1, top) = window.taps(0, first_row + row, height);
-            for (column, out) in out.chunks_exact_mut(channels).enumerate() {
-                let (x0, x1, left) = window.taps(1, column, width);
-                let mut sums = [0f32; CHANNELS];
-                for ky in y0..y1 {
-                    for kx in x0..x1 {
-                        let pixel = ((top + ky - y0) * width + left + kx - x0) * channels + start;
-                        let w = &block[(ky * window.kernel[1] + kx) * CHANNELS..][..CHANNELS];
-                        let x = &x[pixel..][..count];
-                        if let Ok(x) = <&[f32; CHANNELS]>::try_from(x) {
-                            for c in 0..CHANNELS {
-                                sums[c] = fused::<FUSED>(x[c], w[c], sums[c]);
-                            }
-                        } else {
-                            for (sum, (x, w)) in sums.iter_mut().zip(x.iter().zip(w)) {
-                                *sum = fused::<FUSED>(*x, *w, *sum);
-                            }
-                        }
-                    }
-                }
-                let out = &mut out[start..start + count];
-                let ends = scale[start..start + count].iter().zip(&bias[start..start + count]);
-                for ((o, sum), (s, b)) in out.iter_mut().zip(&sums).zip(ends) {
-                    *o = fused::<FUSED>(*sum, *s, *b);
-                }
-                apply::<FUSED>(out, activation);
-            }
-        }
-    }
-}
-
-multiversion! {
-    /// Depthwise convolution of one picture `x`, `[size[0], size[1], channels]`: the output rows from `first_row` on
-    /// that `out` has room for. `weight` is `[kernel height * kernel width, channels]`; float sums.
-    pub fn depthwise(
-        x: &[f32],
-        size: [usize; 2],
-        window: Window,
-        weight: &[i8],
-        scale: &[f32],
-        bias: &[f32],
-        activation: Activation,
-        first_row: usize,
-        out: &mut [f32],
-    ) = depthwise_body
 }

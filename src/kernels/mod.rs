@@ -9,7 +9,9 @@
 //! | `pack` | the layout of weights that all kernels share |
 //! | `quantise` | activations to int8, and what becomes of NaN and infinities |
 //! | `float` | float activations times int8 weights (`precision = "weights"`) |
-//! | `vector` | element-wise loops compiled once per instruction set: activations, softmax, layer norm, depthwise |
+//! | `depthwise` | depthwise convolution in float |
+//! | `lanes` | registers of floats, which those two and `quantise` are written in |
+//! | `vector` | loops that the compiler vectorises once per instruction set: activations, softmax, layer norm |
 //! | `plain` | the reference, for any machine |
 //! | `avx512_vnni`, `avx_vnni`, `avx2` | x86-64 |
 //! | `neon_dot`, `neon` | AArch64 with and without the dot product |
@@ -17,7 +19,9 @@
 //! The kernel is chosen when the program runs. `LOOKOUT_KERNEL` (a name of [`Kernel::name`]) picks another of those
 //! that the machine has.
 
+mod depthwise;
 mod float;
+mod lanes;
 mod pack;
 mod plain;
 mod quantise;
@@ -43,10 +47,11 @@ mod tests;
 use std::ops::Range;
 use std::sync::OnceLock;
 
+pub use depthwise::{Lines, Taps, Window, depthwise};
 pub use float::Columns;
 pub use pack::{PANEL, Packed, check};
 pub use quantise::{Form, Rows};
-pub use vector::{Activation, Window, activate, add, depthwise, layer_norm, softmax_to_bytes};
+pub use vector::{Activation, activate, add, layer_norm, softmax_to_bytes};
 
 /// An instruction set that this machine has. A value is proof of it: there is no way to make one without looking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

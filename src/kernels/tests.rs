@@ -273,8 +273,10 @@ fn depthwise_is_the_textbook_one() {
                 let mut out = vec![0.0; rows * columns * channels];
                 // In two parts, as two threads would.
                 let (top, rest) = out.split_at_mut(columns * channels);
-                depthwise(kernel, &x, size, window, &weight, &scale, &bias, Activation::None, 0, top);
-                depthwise(kernel, &x, size, window, &weight, &scale, &bias, Activation::None, 1, rest);
+                let lines = Lines { x: &x, kept: size[0], size };
+                let taps = Taps { weight: &weight, scale: &scale, bias: &bias, activation: Activation::None };
+                depthwise(kernel, lines, window, taps, 0, top);
+                depthwise(kernel, lines, window, taps, 1, rest);
                 for (i, found) in out.iter().enumerate() {
                     let (y, at, c) = (i / channels / columns, i / channels % columns, i % channels);
                     let mut sum = 0f64;

@@ -4,7 +4,7 @@
 //! becomes the largest finite magnitude of its row with its sign. A row whose magnitudes all lie below [`SMALLEST`]
 //! becomes zeros.
 
-use super::vector::multiversion;
+use super::lanes::{Lanes, multilanes};
 use super::{Kernel, pack::GROUP};
 
 /// Below this magnitude `127 / x` is no longer a float.
@@ -39,7 +39,8 @@ impl Rows {
         assert!(depth > 0 && x.len().is_multiple_of(depth), "{} floats in rows of {depth}", x.len());
         self.reset(x.len() / depth, depth, kernel.form());
         let offset = if self.form == Form::Offset { 128 } else { 0 };
-        quantise_rows(kernel, x, depth, self.depth, &mut self.bytes, &mut self.scale, offset);
+        // SAFETY: `reset` made as many rows of bytes and scales as `x` has; `kernel` proves the instruction set.
+        unsafe { quantise_rows(kernel, x, depth, self.depth, &mut self.bytes, &mut self.scale, offset) };
     }
 
     /// Rows of [`Form::Positive`] that `fill` writes: it gets the row's number and its `depth` bytes, and returns the
@@ -99,8 +100,9 @@ pub(super) fn byte(units: f32) -> i8 {
     (units + ROUNDER).to_bits() as i8
 }
 
+/// Rows of `depth` floats to rows of `padded` bytes.
 #[inline(always)]
-fn quantise_rows_body<const FUSED: bool>(
+unsafe fn quantise_body<V: Lanes>(
     x: &[f32],
     depth: usize,
     padded: usize,
@@ -108,33 +110,55 @@ fn quantise_rows_body<const FUSED: bool>(
     scale: &mut [f32],
     offset: u8,
 ) {
-    const LANES: usize = 32;
+    let whole = depth - depth % V::COUNT;
     for ((row, out), scale) in x.chunks_exact(depth).zip(bytes.chunks_exact_mut(padded)).zip(scale) {
-        // `max` passes over NaN; infinities are looked for only when there is one.
-        let mut lanes = [0f32; LANES];
-        let blocks = row.chunks_exact(LANES);
-        let rest = blocks.remainder();
-        for block in blocks {
-            for l in 0..LANES {
-                let magnitude = block[l].abs();
-                lanes[l] = if magnitude > lanes[l] { magnitude } else { lanes[l] };
+        // SAFETY: registers lie inside `row` and `out`; the caller has the instruction set.
+        unsafe {
+            let mut most = [V::splat(0.0); 4];
+            let mut at = 0;
+            while at + 4 * V::COUNT <= whole {
+                for (i, most) in most.iter_mut().enumerate() {
+                    *most = V::load(row.as_ptr().add(at + i * V::COUNT)).magnitude(*most);
+                }
+                at += 4 * V::COUNT;
             }
-        }
-        let mut largest = lanes.iter().chain(rest).fold(0f32, |a, v| if v.abs() > a { v.abs() } else { a });
-        if largest == f32::INFINITY {
-            largest = row.iter().filter(|v| v.is_finite()).fold(0f32, |a, v| a.max(v.abs()));
-        }
-        let inverse = if largest >= SMALLEST { 127.0 / largest } else { 0.0 };
-        *scale = if largest >= SMALLEST { largest / 127.0 } else { 0.0 };
-        for (q, v) in out.iter_mut().zip(row) {
-            *q = (byte(v * inverse) as u8).wrapping_add(offset);
+            while at < whole {
+                most[0] = V::load(row.as_ptr().add(at)).magnitude(most[0]);
+                at += V::COUNT;
+            }
+            let most = most[0].magnitude(most[1].magnitude(most[2].magnitude(most[3])));
+            let mut lanes = [0f32; 16];
+            most.store(lanes.as_mut_ptr());
+            // Bit patterns of magnitudes are in their order, with NaN above infinity.
+            let bits = lanes.iter().chain(&row[whole..]).fold(0, |most, v| v.abs().to_bits().max(most));
+            let strange = bits >= f32::INFINITY.to_bits();
+            let largest = if strange { largest_finite(row) } else { f32::from_bits(bits) };
+            let (inverse, unit) = if largest >= SMALLEST { (127.0 / largest, largest / 127.0) } else { (0.0, 0.0) };
+            *scale = unit;
+            let mut at = 0;
+            if !strange {
+                let factor = V::splat(inverse);
+                while at < whole {
+                    V::load(row.as_ptr().add(at)).bytes(factor, offset, out.as_mut_ptr().add(at));
+                    at += V::COUNT;
+                }
+            }
+            for (q, v) in out[at..].iter_mut().zip(&row[at..]) {
+                *q = (byte(v * inverse) as u8).wrapping_add(offset);
+            }
         }
         // The weights are 0 there.
         out[depth..].fill(offset);
     }
 }
 
-multiversion! {
-    fn quantise_rows(x: &[f32], depth: usize, padded: usize, bytes: &mut [u8], scale: &mut [f32], offset: u8)
-        = quantise_rows_body
+/// The largest finite magnitude of a row that holds NaN or an infinity.
+#[cold]
+fn largest_finite(row: &[f32]) -> f32 {
+    row.iter().filter(|v| v.is_finite()).fold(0f32, |a, v| a.max(v.abs()))
+}
+
+multilanes! {
+    unsafe fn quantise_rows(x: &[f32], depth: usize, padded: usize, bytes: &mut [u8], scale: &mut [f32], offset: u8)
+        = quantise_body
 }

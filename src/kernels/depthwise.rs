@@ -1,0 +1,272 @@
+//! Depthwise convolution, channels last, in float: one small kernel per channel.
+//!
+//! A sum runs over the taps row by row from the left, starting at 0. Outside the picture lie zeros; rows of taps that
+//! are wholly outside are left out. Each channel is summed alone, so every instruction set gives the same bits, but for the
+//! plain build on x86-64, which does not fuse multiply and add.
+
+use super::lanes::{Lanes, multilanes};
+use super::{Activation, Kernel, activate};
+
+/// How a kernel slides over a picture `[height, width, channels]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Kernel height and width.
+    pub kernel: [usize; 2],
+    /// Steps down and right.
+    pub strides: [usize; 2],
+    /// Zeros above, left, below, right.
+    pub pads: [usize; 4],
+}
+
+impl Window {
+    /// Height and width of the result for a picture of `height` by `width`; `None` when the kernel does not fit.
+    pub fn output(&self, height: usize, width: usize) -> Option<[usize; 2]> {
+        let along = |axis: usize, size: usize| {
+            let padded = size + self.pads[axis] + self.pads[axis + 2];
+            (padded >= self.kernel[axis]).then(|| (padded - self.kernel[axis]) / self.strides[axis] + 1)
+        };
+        Some([along(0, height)?, along(1, width)?])
+    }
+
+    /// The taps along `axis` that fall inside a picture of `size` at output position `at`: the first and one past the
+    /// last, and where in the picture the first lies.
+    #[inline(always)]
+    pub fn taps(&self, axis: usize, at: usize, size: usize) -> (usize, usize, usize) {
+        let start = at * self.strides[axis];
+        let pad = self.pads[axis];
+        let first = pad.saturating_sub(start).min(self.kernel[axis]);
+        let last = (size + pad).saturating_sub(start).min(self.kernel[axis]).max(first);
+        (first, last, (start + first).saturating_sub(pad))
+    }
+}
+
+/// The weights of a depthwise layer.
+#[derive(Debug, Clone, Copy)]
+pub struct Taps<'a> {
+    /// `[kernel height * kernel width, channels]`
+    pub weight: &'a [i8],
+    /// Per channel.
+    pub scale: &'a [f32],
+    /// Per channel.
+    pub bias: &'a [f32],
+    /// Applied to each result.
+    pub activation: Activation,
+}
+
+/// A picture `[size[0], size[1], channels]` of which some rows are in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Lines<'a> {
+    /// Whole rows. Row `r` of the picture is row `r % kept` here.
+    pub x: &'a [f32],
+    /// Rows that `x` has room for; the picture's height when all are there.
+    pub kept: usize,
+    /// Height and width of the picture.
+    pub size: [usize; 2],
+}
+
+/// Depthwise convolution of one picture: the output rows from `first` on that `out` has room for.
+///
+/// # Panics
+/// When the shapes do not fit together.
+pub fn depthwise(kernel: Kernel, lines: Lines, window: Window, taps: Taps, first: usize, out: &mut [f32]) {
+    let [height, width] = lines.size;
+    let channels = taps.scale.len();
+    let Some([rows, columns]) = window.output(height, width) else { panic!("the kernel does not fit") };
+    let line = columns * channels;
+    if line == 0 || out.is_empty() {
+        return;
+    }
+    assert_eq!(lines.x.len(), lines.kept.min(height) * width * channels, "values of the picture");
+    assert!(lines.kept >= height.min(window.kernel[0]), "rows in memory");
+    assert_eq!(taps.weight.len(), window.kernel[0] * window.kernel[1] * channels, "weights");
+    assert_eq!(taps.bias.len(), channels, "biases");
+    assert!(out.len().is_multiple_of(line) && first + out.len() / line <= rows, "rows of the result");
+    // SAFETY: the sizes were checked above, and `kernel` proves that the machine has the instructions.
+    unsafe { any_window(kernel, lines, window, taps, first, out) };
+    if taps.activation == Activation::Gelu {
+        activate(kernel, out, Activation::Gelu);
+    }
+}
+
+/// Output columns that are summed in registers at a time.
+const COLUMNS: usize = 8;
+
+/// Calls the block for each number, with it as a constant.
+macro_rules! unroll {
+    ($i:ident in $($number:literal)* => $block:block) => { $( { const $i: usize = $number; $block } )* };
+}
+
+/// One block of channels of the convolution.
+struct Channels<'a> {
+    lines: Lines<'a>,
+    window: Window,
+    taps: Taps<'a>,
+    channels: usize,
+    /// The first channel of the block.
+    start: usize,
+}
+
+impl Channels<'_> {
+    /// Where row `row` of the picture begins, at this block's first channel.
+    #[inline(always)]
+    unsafe fn row(&self, row: usize) -> *const f32 {
+        // SAFETY: the row is one of those in memory.
+        unsafe { self.lines.x.as_ptr().add(row % self.lines.kept * self.lines.size[1] * self.channels + self.start) }
+    }
+
+    /// Scale, bias and activation, but for GELU.
+    #[inline(always)]
+    unsafe fn write<V: Lanes>(&self, sum: V, to: *mut f32) {
+        // SAFETY: a whole register of channels is left from `start` on, in every array.
+        unsafe {
+            let scale = V::load(self.taps.scale.as_ptr().add(self.start));
+            let bias = V::load(self.taps.bias.as_ptr().add(self.start));
+            let y = sum.fused(scale, bias);
+            let y = match self.taps.activation {
+                Activation::Relu => y.above(V::splat(0.0)),
+                Activation::Relu6 => y.above(V::splat(0.0)).below(V::splat(6.0)),
+                _ => y,
+            };
+            y.store(to.add(self.start));
+        }
+    }
+
+    /// Output rows from `first` on with a square kernel.
+    #[inline(always)]
+    unsafe fn square<V: Lanes, const K: usize, const S: usize>(&self, first: usize, columns: usize, out: &mut [f32]) {
+        let [height, width] = self.lines.size;
+        // SAFETY: `at + COLUMNS <= columns` unless the picture is narrower, and then only `count` columns are stored; a tile
+        // reads inside the picture by itself or because `inside` says so.
+        unsafe {
+            let weights: [[V; K]; K] = std::array::from_fn(|ky| {
+                std::array::from_fn(|kx| {
+                    V::widen(self.taps.weight.as_ptr().add((ky * K + kx) * self.channels + self.start))
+                })
+            });
+            for (row, out) in out.chunks_exact_mut(columns * self.channels).enumerate() {
+                let (y0, y1, top) = self.window.taps(0, first + row, height);
+                for column in (0..columns).step_by(COLUMNS) {
+                    let at = column.min(columns.saturating_sub(COLUMNS));
+                    let left = (at * S) as isize - self.window.pads[1] as isize;
+                    let inside = left >= 0 && left as usize + (COLUMNS - 1) * S + K <= width;
+                    let mut sums = [V::splat(0.0); COLUMNS];
+                    for ky in y0..y1 {
+                        let line = self.row(top + ky - y0);
+                        if inside {
+                            self.add::<V, K, S, false>(line, left, &weights[ky], &mut sums);
+                        } else {
+                            self.add::<V, K, S, true>(line, left, &weights[ky], &mut sums);
+                        }
+                    }
+                    let out = out.as_mut_ptr().add(at * self.channels);
+                    for (j, sum) in sums.iter().take(columns).enumerate() {
+                        self.write(*sum, out.add(j * self.channels));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds one row of taps to COLUMNS sums. Each value is loaded once.
+    #[inline(always)]
+    unsafe fn add<V: Lanes, const K: usize, const S: usize, const EDGE: bool>(
+        &self,
+        line: *const f32,
+        left: isize,
+        weights: &[V; K],
+        sums: &mut [V; COLUMNS],
+    ) {
+        let width = self.lines.size[1];
+        unroll! { I in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 => {
+            if I < (COLUMNS - 1) * S + K {
+                let column = left + I as isize;
+                // SAFETY: the column lies in the picture, by the test here or by the caller's.
+                let x = unsafe {
+                    if EDGE && !(0..width as isize).contains(&column) {
+                        V::splat(0.0)
+                    } else {
+                        V::load(line.offset(column * self.channels as isize))
+                    }
+                };
+                unroll! { KX in 0 1 2 3 4 => {
+                    let steps = I.wrapping_sub(KX);
+                    if KX < K && KX <= I && steps.is_multiple_of(S) && steps / S < COLUMNS {
+                        // SAFETY: the caller has the instruction set.
+                        unsafe { sums[steps / S] = x.fused(weights[KX], sums[steps / S]) };
+                    }
+                }}
+            }
+        }}
+    }
+
+    /// Output rows from `first` on with any kernel.
+    #[inline(always)]
+    unsafe fn any<V: Lanes>(&self, first: usize, columns: usize, out: &mut [f32]) {
+        let [height, width] = self.lines.size;
+        let [_, kernel_width] = self.window.kernel;
+        for (row, out) in out.chunks_exact_mut(columns * self.channels).enumerate() {
+            let (y0, y1, top) = self.window.taps(0, first + row, height);
+            for (column, out) in out.chunks_exact_mut(self.channels).enumerate() {
+                let (x0, x1, left) = self.window.taps(1, column, width);
+                // SAFETY: `taps` gives rows and columns inside the picture, and a register of channels is left from `start` on.
+                unsafe {
+                    let mut sum = V::splat(0.0);
+                    for ky in y0..y1 {
+                        let line = self.row(top + ky - y0);
+                        for kx in x0..x1 {
+                            let x = V::load(line.add((left + kx - x0) * self.channels));
+                            let tap = (ky * kernel_width + kx) * self.channels + self.start;
+                            sum = x.fused(V::widen(self.taps.weight.as_ptr().add(tap)), sum);
+                        }
+                    }
+                    self.write(sum, out.as_mut_ptr());
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn block<V: Lanes>(&self, first: usize, columns: usize, out: &mut [f32]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (self.window.kernel, self.window.strides) {
+                ([3, 3], [_, 1]) => self.square::<V, 3, 1>(first, columns, out),
+                ([3, 3], [_, 2]) => self.square::<V, 3, 2>(first, columns, out),
+                ([5, 5], [_, 1]) => self.square::<V, 5, 1>(first, columns, out),
+                ([5, 5], [_, 2]) => self.square::<V, 5, 2>(first, columns, out),
+                _ => self.any::<V>(first, columns, out),
+            }
+        }
+    }
+}
+
+/// Floats of the picture that are worked on at a time, so that they stay in a cache of the second level.
+const CACHED: usize = 64 * 1024;
+
+#[inline(always)]
+unsafe fn body<V: Lanes>(lines: Lines, window: Window, taps: Taps, first: usize, out: &mut [f32]) {
+    let channels = taps.scale.len();
+    let columns = window.output(lines.size[0], lines.size[1]).map_or(0, |size| size[1]);
+    let line = columns * channels;
+    let rows = (CACHED / (lines.size[1] * channels * window.strides[0])).max(4);
+    for (i, out) in out.chunks_mut(rows * line).enumerate() {
+        let first = first + i * rows;
+        let at = |start| Channels { lines, window, taps, channels, start };
+        // SAFETY: the caller checked the sizes; the last block overlaps the one before it, and writes the same values.
+        unsafe {
+            if channels < V::COUNT {
+                for start in 0..channels {
+                    at(start).any::<V::One>(first, columns, out);
+                }
+            } else {
+                for start in (0..channels).step_by(V::COUNT) {
+                    at(start.min(channels - V::COUNT)).block::<V>(first, columns, out);
+                }
+            }
+        }
+    }
+}
+
+multilanes! {
+    unsafe fn any_window(lines: Lines, window: Window, taps: Taps, first: usize, out: &mut [f32]) = body
+}
