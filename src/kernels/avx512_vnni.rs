@@ -13,16 +13,20 @@ use super::{PANEL, Tile, pack::GROUP};
 pub(super) unsafe fn multiply(tile: Tile, rows: usize, panels: usize) {
     let mut panel = 0;
     while panel < panels {
-        let width = (panels - panel).min(4);
-        // SAFETY: `panel < panels`.
-        let at = unsafe { tile.at_panel(panel) };
-        // SAFETY: `at` describes the `panels - panel >= width` panels that are left.
+        // No single panel is left over, which would read as many activations for a quarter of the products.
+        let width = match panels - panel {
+            left @ 1..=4 => left,
+            5 | 6 | 9 => 3,
+            _ => 4,
+        };
+        // SAFETY: `panel < panels`, and `at` describes the `panels - panel >= width` panels that are left.
         unsafe {
+            let at = tile.at_panel(panel);
             match width {
                 4 => strip::<6, 4>(at, rows),
                 3 => strip::<8, 3>(at, rows),
-                2 => strip::<8, 2>(at, rows),
-                _ => strip::<8, 1>(at, rows),
+                2 => strip::<12, 2>(at, rows),
+                _ => strip::<12, 1>(at, rows),
             }
         }
         panel += width;
@@ -34,31 +38,29 @@ pub(super) unsafe fn multiply(tile: Tile, rows: usize, panels: usize) {
 unsafe fn strip<const ROWS: usize, const PANELS: usize>(tile: Tile, rows: usize) {
     let mut row = 0;
     while row < rows {
-        let height = (rows - row).min(ROWS);
-        // SAFETY: `row < rows`, and `height` rows are left.
-        unsafe {
+        // SAFETY: `row < rows`, and at least as many rows are left as the block has.
+        row += unsafe {
             let at = tile.at_row(row);
-            match height {
-                8 => block::<8, PANELS>(at),
-                7 => block::<7, PANELS>(at),
-                6 => block::<6, PANELS>(at),
+            match (rows - row).min(ROWS) {
+                12 => block::<12, PANELS>(at),
+                8..=11 => block::<8, PANELS>(at),
+                6 | 7 => block::<6, PANELS>(at),
                 5 => block::<5, PANELS>(at),
                 4 => block::<4, PANELS>(at),
                 3 => block::<3, PANELS>(at),
                 2 => block::<2, PANELS>(at),
                 _ => block::<1, PANELS>(at),
             }
-        }
-        row += height;
+        };
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 #[inline]
-unsafe fn block<const ROWS: usize, const PANELS: usize>(tile: Tile) {
+unsafe fn block<const ROWS: usize, const PANELS: usize>(tile: Tile) -> usize {
     let mut sums = [[_mm512_setzero_si512(); PANELS]; ROWS];
-    // SAFETY: `tile` holds ROWS rows of `depth` bytes, PANELS panels of `depth * PANEL` bytes, and as many scales, biases
-    // and starts as whole panels have columns; the masks keep the stores inside `columns`.
+    // SAFETY: `tile` holds ROWS rows of `depth` bytes, PANELS panels of `depth * PANEL` bytes, and as many starts as whole panels
+    // have columns.
     unsafe {
         if !tile.start.is_null() {
             for p in 0..PANELS {
@@ -81,17 +83,15 @@ unsafe fn block<const ROWS: usize, const PANELS: usize>(tile: Tile) {
                 }
             }
         }
-        for (m, row) in sums.iter().enumerate() {
-            let row_scale = _mm512_set1_ps(*tile.row_scale.add(m));
-            for (p, sum) in row.iter().enumerate() {
-                let column = p * PANEL;
-                let left = tile.columns - column;
-                let mask = if left >= PANEL { 0xffff } else { (1u16 << left) - 1 };
-                let scale = _mm512_mul_ps(row_scale, _mm512_loadu_ps(tile.scale.add(column)));
-                let bias = _mm512_loadu_ps(tile.bias.add(column));
-                let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(*sum), scale, bias);
-                _mm512_mask_storeu_ps(tile.out.add(m * tile.stride + column), mask, y);
-            }
-        }
+        finish(tile, sums.as_ptr().cast(), ROWS, PANELS * PANEL);
     }
+    ROWS
+}
+
+/// Out of the blocks, so that there is one copy of it.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+#[inline(never)]
+unsafe fn finish(tile: Tile, sums: *const u32, rows: usize, width: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { tile.ending.write::<__m512, true>(sums, rows, width) };
 }

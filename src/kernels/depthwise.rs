@@ -83,8 +83,8 @@ pub fn depthwise(kernel: Kernel, lines: Lines, window: Window, taps: Taps, first
     assert!(out.len().is_multiple_of(line) && first + out.len() / line <= rows, "rows of the result");
     // SAFETY: the sizes were checked above, and `kernel` proves that the machine has the instructions.
     unsafe { any_window(kernel, lines, window, taps, first, out) };
-    if taps.activation == Activation::Gelu {
-        activate(kernel, out, Activation::Gelu);
+    if taps.activation.is_curve() {
+        activate(kernel, out, taps.activation);
     }
 }
 
@@ -114,7 +114,7 @@ impl Channels<'_> {
         unsafe { self.lines.x.as_ptr().add(row % self.lines.kept * self.lines.size[1] * self.channels + self.start) }
     }
 
-    /// Scale, bias and activation, but for GELU.
+    /// Scale, bias and activation, unless that is a curve.
     #[inline(always)]
     unsafe fn write<V: Lanes>(&self, sum: V, to: *mut f32) {
         // SAFETY: a whole register of channels is left from `start` on, in every array.
@@ -122,10 +122,9 @@ impl Channels<'_> {
             let scale = V::load(self.taps.scale.as_ptr().add(self.start));
             let bias = V::load(self.taps.bias.as_ptr().add(self.start));
             let y = sum.fused(scale, bias);
-            let y = match self.taps.activation {
-                Activation::Relu => y.above(V::splat(0.0)),
-                Activation::Relu6 => y.above(V::splat(0.0)).below(V::splat(6.0)),
-                _ => y,
+            let y = match self.taps.activation.high() {
+                Some(high) => y.above(V::splat(0.0)).below(V::splat(high)),
+                None => y,
             };
             y.store(to.add(self.start));
         }

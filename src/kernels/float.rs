@@ -1,9 +1,10 @@
 //! Float activations times int8 weights: a quarter of the memory of float32 at its precision of activations. The weights
 //! become floats in registers. NaN and infinities travel on as in any float product.
 
-use super::Kernel;
+use super::ending::Ending;
+use super::lanes::{Lanes, multilanes};
 use super::pack::{PANEL, check};
-use super::vector::{fused, multiversion};
+use super::{Finish, Kernel};
 
 /// An int8 matrix in panels of 16 columns, row after row, with a scale and a bias per column.
 #[derive(Clone, Default)]
@@ -47,15 +48,57 @@ impl Columns {
         self.columns
     }
 
-    /// Rows of `x`, `depth` floats each, times the columns from `first` (a multiple of 16) to `first + columns`; row `m`
-    /// of the result begins at `out[m * stride]`.
+    /// The rows of `x` that `strides` describes times the columns from `first` (a multiple of 16) to `first + columns`,
+    /// with what `finish` says; row `m` of the result begins at `out[m * stride]`.
     ///
     /// # Panics
     /// When the shapes do not fit together.
-    pub fn multiply(&self, kernel: Kernel, x: &[f32], first: usize, columns: usize, out: &mut [f32], stride: usize) {
-        assert!(x.len().is_multiple_of(self.depth) && first.is_multiple_of(PANEL) && first + columns <= self.columns);
-        assert!(stride >= columns && columns > 0);
-        multiply(kernel, x, self, first, columns, out, stride);
+    #[allow(clippy::too_many_arguments)]
+    pub fn multiply(
+        &self,
+        kernel: Kernel,
+        x: &[f32],
+        strides: Strides,
+        first: usize,
+        columns: usize,
+        finish: Finish,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        let Strides { rows, row, pieces, piece, length } = strides;
+        if rows == 0 {
+            return;
+        }
+        assert_eq!(pieces * length, self.depth, "depth of the activations and of the weights");
+        assert!(x.len() >= (rows - 1) * row + (pieces - 1) * piece + length, "values of the rows");
+        assert!(first.is_multiple_of(PANEL) && columns > 0 && first + columns <= self.columns, "columns");
+        finish.check(rows, columns, out, stride);
+        // SAFETY: the sizes were checked above, and `kernel` proves that the machine has the instructions.
+        unsafe { multiply(kernel, self, x, strides, first, columns, finish, out, stride) };
+        finish.rest(kernel, rows, columns, out, stride);
+    }
+}
+
+/// Where rows of activations lie: row `m` is `pieces` runs of `length` floats, `piece` apart, the first at `m * row`. The
+/// windows of a convolution are such rows, without being copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Strides {
+    /// Number of rows.
+    pub rows: usize,
+    /// Floats from the start of a row to the start of the next.
+    pub row: usize,
+    /// Runs in a row.
+    pub pieces: usize,
+    /// Floats from the start of a run to the start of the next.
+    pub piece: usize,
+    /// Floats in a run.
+    pub length: usize,
+}
+
+impl Strides {
+    /// `rows` rows of `depth` floats, one after another.
+    pub fn dense(rows: usize, depth: usize) -> Self {
+        Strides { rows, row: depth, pieces: 1, piece: 0, length: depth }
     }
 }
 
@@ -65,62 +108,126 @@ impl std::fmt::Debug for Columns {
     }
 }
 
-#[inline(always)]
-fn block<const FUSED: bool, const ROWS: usize>(x: &[f32], depth: usize, panel: &[i8]) -> [[f32; PANEL]; ROWS] {
-    let mut sums = [[0f32; PANEL]; ROWS];
-    let rows: [&[f32]; ROWS] = std::array::from_fn(|m| &x[m * depth..][..depth]);
-    for (k, w) in panel.chunks_exact(PANEL).take(depth).enumerate() {
-        let mut column = [0f32; PANEL];
-        for n in 0..PANEL {
-            column[n] = f32::from(w[n]);
-        }
-        for m in 0..ROWS {
-            let v = rows[m][k];
-            for n in 0..PANEL {
-                sums[m][n] = fused::<FUSED>(v, column[n], sums[m][n]);
+/// One strip of columns, as registers of `V`.
+struct Strip<'a> {
+    weights: &'a Columns,
+    strides: Strides,
+    x: *const f32,
+    /// The first column, of the matrix.
+    column: usize,
+    ending: Ending,
+}
+
+impl Strip<'_> {
+    /// All rows of `WIDTH` registers of columns, `ROWS` at a time; the last block overlaps the one before it and writes the
+    /// same values.
+    #[inline(always)]
+    unsafe fn rows<V: Lanes, const ROWS: usize, const WIDTH: usize>(&self) {
+        let count = self.strides.rows;
+        // SAFETY: a block stays below `count`.
+        unsafe {
+            if count >= ROWS {
+                for m in (0..count).step_by(ROWS) {
+                    self.block::<V, ROWS, WIDTH>(m.min(count - ROWS));
+                }
+            } else {
+                for m in 0..count {
+                    self.block::<V, 1, WIDTH>(m);
+                }
             }
         }
     }
-    sums
+
+    #[inline(always)]
+    unsafe fn block<V: Lanes, const ROWS: usize, const WIDTH: usize>(&self, m: usize) {
+        let Strides { row, pieces, piece, length, .. } = self.strides;
+        let depth = self.weights.depth;
+        // SAFETY: the caller checked the rows of `x`, and panels are padded to 16 columns.
+        unsafe {
+            let mut sums = [[V::splat(0.0); WIDTH]; ROWS];
+            let panels = self.weights.bytes.as_ptr().add(self.column * depth);
+            for i in 0..pieces {
+                let x = self.x.add(m * row + i * piece);
+                let panels = panels.add(i * length * PANEL);
+                for k in 0..length {
+                    let w: [V; WIDTH] = std::array::from_fn(|v| {
+                        let column = v * V::COUNT;
+                        V::widen(panels.add(column / PANEL * depth * PANEL + k * PANEL + column % PANEL))
+                    });
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let x = V::splat(*x.add(r * row + k));
+                        for (sum, w) in sums.iter_mut().zip(&w) {
+                            *sum = x.fused(*w, *sum);
+                        }
+                    }
+                }
+            }
+            self.ending.at_row(m).write::<V, false>(sums.as_ptr().cast(), ROWS, WIDTH * V::COUNT);
+        }
+    }
 }
 
 #[inline(always)]
-fn multiply_body<const FUSED: bool>(
-    x: &[f32],
+unsafe fn multiply_body<V: Lanes>(
     weights: &Columns,
+    x: &[f32],
+    strides: Strides,
     first: usize,
     columns: usize,
+    finish: Finish,
     out: &mut [f32],
     stride: usize,
 ) {
-    const ROWS: usize = 4;
-    let depth = weights.depth;
-    let count = x.len() / depth;
-    for at in (0..columns).step_by(PANEL) {
-        let width = PANEL.min(columns - at);
-        let column = first + at;
-        let panel = &weights.bytes[column * depth..][..depth * PANEL];
-        let mut write = |m: usize, sums: &[f32; PANEL]| {
-            let out = &mut out[m * stride + at..][..width];
-            let ends = weights.scale[column..].iter().zip(&weights.bias[column..]);
-            for ((o, sum), (scale, bias)) in out.iter_mut().zip(sums).zip(ends) {
-                *o = fused::<FUSED>(*sum, *scale, *bias);
-            }
-        };
-        let mut m = 0;
-        while m + ROWS <= count {
-            let sums = block::<FUSED, ROWS>(&x[m * depth..], depth, panel);
-            sums.iter().enumerate().for_each(|(i, sums)| write(m + i, sums));
-            m += ROWS;
-        }
-        while m < count {
-            write(m, &block::<FUSED, 1>(&x[m * depth..], depth, panel)[0]);
-            m += 1;
+    let mut at = 0;
+    while at < columns {
+        let left = (columns - at).div_ceil(PANEL);
+        let (scale, bias) = (&weights.scale[first..], &weights.bias[first..]);
+        // SAFETY: a strip stays inside the whole panels of `columns`, and writes no more than `columns - at`.
+        unsafe {
+            let strip = Strip {
+                weights,
+                strides,
+                x: x.as_ptr(),
+                column: first + at,
+                ending: finish.ending(scale, bias, out, stride, columns).at_column(at),
+            };
+            // As many sums as there are registers for.
+            at += PANEL
+                * match (V::COUNT, left) {
+                    (16, 2 | 4 | 5) => {
+                        strip.rows::<V, 12, 2>();
+                        2
+                    }
+                    (16, 3..) => {
+                        strip.rows::<V, 8, 3>();
+                        3
+                    }
+                    (16, _) => {
+                        strip.rows::<V, 12, 1>();
+                        1
+                    }
+                    (8, _) => {
+                        strip.rows::<V, 6, 2>();
+                        1
+                    }
+                    _ => {
+                        strip.rows::<V, 4, 4>();
+                        1
+                    }
+                };
         }
     }
 }
 
-multiversion! {
-    fn multiply(x: &[f32], weights: &Columns, first: usize, columns: usize, out: &mut [f32], stride: usize)
-        = multiply_body
+multilanes! {
+    unsafe fn multiply(
+        weights: &Columns,
+        x: &[f32],
+        strides: Strides,
+        first: usize,
+        columns: usize,
+        finish: Finish,
+        out: &mut [f32],
+        stride: usize,
+    ) = multiply_body
 }

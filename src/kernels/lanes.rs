@@ -13,17 +13,48 @@ pub(super) trait Lanes: Copy {
     unsafe fn splat(value: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
+    /// The first `count` floats, then zeros.
+    #[inline(always)]
+    unsafe fn load_some(from: *const f32, count: usize) -> Self {
+        let mut all = [0f32; 16];
+        // SAFETY: `from` is good for `count` floats, as the caller promises; a register has at most 16.
+        unsafe {
+            from.copy_to_nonoverlapping(all.as_mut_ptr(), count.min(Self::COUNT));
+            Self::load(all.as_ptr())
+        }
+    }
+    /// Stores the first `count` floats.
+    #[inline(always)]
+    unsafe fn store_some(self, to: *mut f32, count: usize) {
+        let mut all = [0f32; 16];
+        // SAFETY: `to` is good for `count` floats, as the caller promises; a register has at most 16.
+        unsafe {
+            self.store(all.as_mut_ptr());
+            to.copy_from_nonoverlapping(all.as_ptr(), count.min(Self::COUNT));
+        }
+    }
+    /// Whole numbers as floats.
+    unsafe fn from_whole(from: *const i32) -> Self;
     /// Bytes as floats.
     unsafe fn widen(from: *const i8) -> Self;
     /// `self * b + c`
     unsafe fn fused(self, b: Self, c: Self) -> Self;
     unsafe fn plus(self, other: Self) -> Self;
+    unsafe fn times(self, other: Self) -> Self;
     /// `self` where it is larger, else `other`: NaN in `self` gives `other`.
     unsafe fn above(self, other: Self) -> Self;
     /// `self` where it is smaller, else `other`.
     unsafe fn below(self, other: Self) -> Self;
     /// The larger bit pattern of each magnitude in `self` and the bit pattern in `most`: NaN is above infinity.
     unsafe fn magnitude(self, most: Self) -> Self;
+    /// The largest bit pattern.
+    #[inline(always)]
+    unsafe fn most(self) -> u32 {
+        let mut all = [0f32; 16];
+        // SAFETY: a register has at most 16 floats.
+        unsafe { self.store(all.as_mut_ptr()) };
+        all.iter().fold(0, |most, v| most.max(v.to_bits()))
+    }
     /// `round(self * factor) + offset` as bytes, ties to even; for results in `-127..=127` before the offset.
     unsafe fn bytes(self, factor: Self, offset: u8, to: *mut u8);
 }
@@ -50,6 +81,11 @@ impl<const N: usize, const FUSED: bool> Lanes for Array<N, FUSED> {
         unsafe { to.cast::<[f32; N]>().write_unaligned(self.0) }
     }
     #[inline(always)]
+    unsafe fn from_whole(from: *const i32) -> Self {
+        // SAFETY: `from` is good for N numbers, as the caller promises.
+        Array(unsafe { from.cast::<[i32; N]>().read_unaligned() }.map(|v| v as f32))
+    }
+    #[inline(always)]
     unsafe fn widen(from: *const i8) -> Self {
         // SAFETY: `from` is good for N bytes, as the caller promises.
         Array(unsafe { from.cast::<[i8; N]>().read_unaligned() }.map(f32::from))
@@ -61,6 +97,10 @@ impl<const N: usize, const FUSED: bool> Lanes for Array<N, FUSED> {
     #[inline(always)]
     unsafe fn plus(self, other: Self) -> Self {
         Array(std::array::from_fn(|i| self.0[i] + other.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn times(self, other: Self) -> Self {
+        Array(std::array::from_fn(|i| self.0[i] * other.0[i]))
     }
     #[inline(always)]
     unsafe fn above(self, other: Self) -> Self {
@@ -92,6 +132,17 @@ mod x86 {
 
     // SAFETY of every block below: the caller promises the instruction set and the room behind pointers.
 
+    #[inline(always)]
+    fn first_of_16(count: usize) -> u16 {
+        if count >= 16 { u16::MAX } else { (1 << count) - 1 }
+    }
+
+    #[inline(always)]
+    unsafe fn first_of_8(count: usize) -> __m256i {
+        // SAFETY: see above.
+        unsafe { _mm256_cmpgt_epi32(_mm256_set1_epi32(count.min(8) as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }
+    }
+
     impl Lanes for __m512 {
         const COUNT: usize = 16;
         type One = super::Array<1, true>;
@@ -111,6 +162,26 @@ mod x86 {
             unsafe { _mm512_storeu_ps(to, self) }
         }
         #[inline(always)]
+        unsafe fn load_some(from: *const f32, count: usize) -> Self {
+            // SAFETY: see above; lanes beyond `count` are not read.
+            unsafe { _mm512_maskz_loadu_ps(first_of_16(count), from) }
+        }
+        #[inline(always)]
+        unsafe fn store_some(self, to: *mut f32, count: usize) {
+            // SAFETY: see above; lanes beyond `count` are not written.
+            unsafe { _mm512_mask_storeu_ps(to, first_of_16(count), self) }
+        }
+        #[inline(always)]
+        unsafe fn most(self) -> u32 {
+            // SAFETY: see above.
+            unsafe { _mm512_reduce_max_epu32(_mm512_castps_si512(self)) }
+        }
+        #[inline(always)]
+        unsafe fn from_whole(from: *const i32) -> Self {
+            // SAFETY: see above.
+            unsafe { _mm512_cvtepi32_ps(_mm512_loadu_si512(from.cast())) }
+        }
+        #[inline(always)]
         unsafe fn widen(from: *const i8) -> Self {
             // SAFETY: see above.
             unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
@@ -124,6 +195,11 @@ mod x86 {
         unsafe fn plus(self, other: Self) -> Self {
             // SAFETY: see above.
             unsafe { _mm512_add_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn times(self, other: Self) -> Self {
+            // SAFETY: see above.
+            unsafe { _mm512_mul_ps(self, other) }
         }
         #[inline(always)]
         unsafe fn above(self, other: Self) -> Self {
@@ -173,6 +249,21 @@ mod x86 {
             unsafe { _mm256_storeu_ps(to, self) }
         }
         #[inline(always)]
+        unsafe fn load_some(from: *const f32, count: usize) -> Self {
+            // SAFETY: see above; lanes beyond `count` are not read.
+            unsafe { _mm256_maskload_ps(from, first_of_8(count)) }
+        }
+        #[inline(always)]
+        unsafe fn store_some(self, to: *mut f32, count: usize) {
+            // SAFETY: see above; lanes beyond `count` are not written.
+            unsafe { _mm256_maskstore_ps(to, first_of_8(count), self) }
+        }
+        #[inline(always)]
+        unsafe fn from_whole(from: *const i32) -> Self {
+            // SAFETY: see above.
+            unsafe { _mm256_cvtepi32_ps(_mm256_loadu_si256(from.cast())) }
+        }
+        #[inline(always)]
         unsafe fn widen(from: *const i8) -> Self {
             // SAFETY: see above.
             unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
@@ -186,6 +277,11 @@ mod x86 {
         unsafe fn plus(self, other: Self) -> Self {
             // SAFETY: see above.
             unsafe { _mm256_add_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn times(self, other: Self) -> Self {
+            // SAFETY: see above.
+            unsafe { _mm256_mul_ps(self, other) }
         }
         #[inline(always)]
         unsafe fn above(self, other: Self) -> Self {
@@ -245,6 +341,11 @@ mod neon {
             unsafe { vst1q_f32(to, self) }
         }
         #[inline(always)]
+        unsafe fn from_whole(from: *const i32) -> Self {
+            // SAFETY: see above.
+            unsafe { vcvtq_f32_s32(vld1q_s32(from)) }
+        }
+        #[inline(always)]
         unsafe fn widen(from: *const i8) -> Self {
             // SAFETY: see above.
             unsafe {
@@ -261,6 +362,11 @@ mod neon {
         unsafe fn plus(self, other: Self) -> Self {
             // SAFETY: see above.
             unsafe { vaddq_f32(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn times(self, other: Self) -> Self {
+            // SAFETY: see above.
+            unsafe { vmulq_f32(self, other) }
         }
         #[inline(always)]
         unsafe fn above(self, other: Self) -> Self {

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `pack` | the layout of weights that all kernels share |
 //! | `quantise` | activations to int8, and what becomes of NaN and infinities |
+//! | `ending` | what follows a product: scales, bias, activation, residual |
 //! | `float` | float activations times int8 weights (`precision = "weights"`) |
 //! | `depthwise` | depthwise convolution in float |
 //! | `lanes` | registers of floats, which those two and `quantise` are written in |
@@ -20,6 +21,7 @@
 //! that the machine has.
 
 mod depthwise;
+mod ending;
 mod float;
 mod lanes;
 mod pack;
@@ -47,8 +49,11 @@ mod tests;
 use std::ops::Range;
 use std::sync::OnceLock;
 
+use ending::Ending;
+
 pub use depthwise::{Lines, Taps, Window, depthwise};
-pub use float::Columns;
+pub use ending::Finish;
+pub use float::{Columns, Strides};
 pub use pack::{PANEL, Packed, check};
 pub use quantise::{Form, Rows};
 pub use vector::{Activation, activate, add, layer_norm, softmax_to_bytes};
@@ -152,12 +157,20 @@ impl Kernel {
         if self.form() == Form::Offset { 255.0 } else { 127.0 }
     }
 
-    /// `rows` times the columns of `panels`, with scales and bias. `out[0]` is row 0 of the first panel's first
-    /// column; rows lie `stride` floats apart.
+    /// `rows` times the columns of `panels`, with scales and bias, and what `finish` says. `out[0]` is row 0 of the first
+    /// panel's first column; rows lie `stride` floats apart.
     ///
     /// # Panics
     /// When the shapes do not fit together or `rows` were made for another kernel.
-    pub fn multiply(self, rows: &Rows, weights: &Packed, panels: Range<usize>, out: &mut [f32], stride: usize) {
+    pub fn multiply(
+        self,
+        rows: &Rows,
+        weights: &Packed,
+        panels: Range<usize>,
+        finish: Finish,
+        out: &mut [f32],
+        stride: usize,
+    ) {
         let count = rows.count();
         if count == 0 || panels.is_empty() {
             return;
@@ -167,18 +180,16 @@ impl Kernel {
         assert!(rows.form() == self.form() || rows.form() == Form::Positive, "activations for another kernel");
         let first = panels.start * PANEL;
         let columns = weights.columns().min(panels.end * PANEL) - first;
-        assert!(stride >= columns && out.len() >= (count - 1) * stride + columns, "room for the result");
+        finish.check(count, columns, out, stride);
         let tile = Tile {
             rows: rows.bytes().as_ptr(),
             depth: rows.depth(),
             weights: weights.panel(panels.start),
             start: if rows.form() == Form::Offset { weights.correction()[first..].as_ptr() } else { std::ptr::null() },
-            row_scale: rows.scale().as_ptr(),
-            scale: weights.scale()[first..].as_ptr(),
-            bias: weights.bias()[first..].as_ptr(),
-            out: out.as_mut_ptr(),
-            stride,
-            columns,
+            ending: Ending {
+                row_scale: rows.scale().as_ptr(),
+                ..finish.ending(&weights.scale()[first..], &weights.bias()[first..], out, stride, columns)
+            },
         };
         // SAFETY: every pointer of `tile` was taken from a slice whose length was checked above against `count`, `panels`,
         // `depth`, `stride` and `columns` (`Packed` pads its own arrays to whole panels); `out` is borrowed mutably; and
@@ -195,9 +206,10 @@ impl Kernel {
                 Set::NeonDot => neon_dot::multiply(tile, count, panels.len()),
                 #[cfg(target_arch = "aarch64")]
                 Set::Neon => neon::multiply(tile, count, panels.len()),
-                Set::Plain => plain::multiply(rows, weights, panels, out, stride),
+                Set::Plain => plain::multiply(rows, weights, panels, tile),
             }
         }
+        finish.rest(self, count, columns, out, stride);
     }
 }
 
@@ -213,13 +225,7 @@ struct Tile {
     weights: *const i8,
     /// What the sums start from, per column; null for 0.
     start: *const i32,
-    row_scale: *const f32,
-    scale: *const f32,
-    bias: *const f32,
-    out: *mut f32,
-    stride: usize,
-    /// Columns to write, over all panels.
-    columns: usize,
+    ending: Ending,
 }
 
 #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
@@ -230,14 +236,7 @@ impl Tile {
     /// `row` must be below the number of rows.
     unsafe fn at_row(self, row: usize) -> Self {
         // SAFETY: the arrays hold that many rows, as the caller promises.
-        unsafe {
-            Tile {
-                rows: self.rows.add(row * self.depth),
-                row_scale: self.row_scale.add(row),
-                out: self.out.add(row * self.stride),
-                ..self
-            }
-        }
+        unsafe { Tile { rows: self.rows.add(row * self.depth), ending: self.ending.at_row(row), ..self } }
     }
 
     /// The same product from panel `panel` on.
@@ -251,10 +250,7 @@ impl Tile {
             Tile {
                 weights: self.weights.add(column * self.depth),
                 start: if self.start.is_null() { self.start } else { self.start.add(column) },
-                scale: self.scale.add(column),
-                bias: self.bias.add(column),
-                out: self.out.add(column),
-                columns: self.columns - column,
+                ending: self.ending.at_column(column),
                 ..self
             }
         }

@@ -62,32 +62,8 @@ unsafe fn block<const ROWS: usize>(tile: Tile) {
             for (v, column) in columns.iter_mut().enumerate() {
                 *column = vpaddq_s32(sums[2 * v], sums[2 * v + 1]);
             }
-            write(tile, m, columns);
-        }
-    }
-}
-
-/// Scales row `m` of a block, adds the bias, and stores the panel's columns.
-///
-/// # Safety
-/// `m` must be a row of `tile`.
-#[inline]
-pub(super) unsafe fn write(tile: Tile, m: usize, sums: [int32x4_t; 4]) {
-    // SAFETY: scales and biases are padded to whole panels; stores stay inside `columns`.
-    unsafe {
-        let row_scale = vdupq_n_f32(*tile.row_scale.add(m));
-        let out = tile.out.add(m * tile.stride);
-        for (v, sum) in sums.iter().enumerate() {
-            let column = v * 4;
-            let scale = vmulq_f32(row_scale, vld1q_f32(tile.scale.add(column)));
-            let y = vfmaq_f32(vld1q_f32(tile.bias.add(column)), vcvtq_f32_s32(*sum), scale);
-            if tile.columns >= column + 4 {
-                vst1q_f32(out.add(column), y);
-            } else if tile.columns > column {
-                let mut spare = [0f32; 4];
-                vst1q_f32(spare.as_mut_ptr(), y);
-                out.add(column).copy_from_nonoverlapping(spare.as_ptr(), tile.columns - column);
-            }
+            let at = tile.ending.at_row(m);
+            at.write::<float32x4_t, true>(columns.as_ptr().cast(), 1, PANEL);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{PANEL, Tile, neon, pack::GROUP};
+use super::{PANEL, Tile, pack::GROUP};
 
 /// `$sums += dot4($weights, $activations[$lane])`, through `asm` because the intrinsic is not stable.
 macro_rules! sdot {
@@ -83,8 +83,6 @@ unsafe fn block<const ROWS: usize>(tile: Tile) {
             }
             group += 1;
         }
-        for (m, sums) in sums.iter().enumerate() {
-            neon::write(tile, m, *sums);
-        }
+        tile.ending.write::<float32x4_t, true>(sums.as_ptr().cast(), ROWS, PANEL);
     }
 }

@@ -2,15 +2,17 @@
 
 use std::ops::Range;
 
-use super::{Form, PANEL, Packed, Rows};
+use super::lanes::Array;
+use super::{Form, PANEL, Packed, Rows, Tile};
 
-/// See [`Kernel::multiply`](super::Kernel::multiply), which has checked the shapes.
-pub(super) fn multiply(rows: &Rows, weights: &Packed, panels: Range<usize>, out: &mut [f32], stride: usize) {
-    let first = panels.start * PANEL;
-    let columns = weights.columns().min(panels.end * PANEL) - first;
+/// See [`Kernel::multiply`](super::Kernel::multiply).
+///
+/// # Safety
+/// `tile` must describe `rows` times `panels` of `weights`.
+pub(super) unsafe fn multiply(rows: &Rows, weights: &Packed, panels: Range<usize>, tile: Tile) {
     for (i, row) in rows.bytes().chunks_exact(rows.depth()).enumerate() {
-        for j in 0..columns {
-            let n = first + j;
+        for j in 0..tile.ending.columns {
+            let n = panels.start * PANEL + j;
             let mut sum = 0i32;
             for (k, q) in row.iter().enumerate() {
                 let q = match rows.form() {
@@ -20,8 +22,8 @@ pub(super) fn multiply(rows: &Rows, weights: &Packed, panels: Range<usize>, out:
                 };
                 sum += q * i32::from(weights.get(k, n));
             }
-            let scale = rows.scale()[i] * weights.scale()[n];
-            out[i * stride + j] = (sum as f32).mul_add(scale, weights.bias()[n]);
+            // SAFETY: row `i` and column `j` are of the tile. `true`: other kernels fuse here whatever the machine.
+            unsafe { tile.ending.at_row(i).at_column(j).write::<Array<1, true>, true>((&raw const sum).cast(), 1, 1) };
         }
     }
 }

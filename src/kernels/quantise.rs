@@ -12,6 +12,9 @@ pub(super) const SMALLEST: f32 = 1e-36;
 /// `1.5 * 2^23`: adding it rounds a small float to an integer, ties to even, in the low bits.
 pub(super) const ROUNDER: f32 = 12_582_912.0;
 
+/// Bytes after the last row, so that whole registers can be stored.
+const SLACK: usize = 16;
+
 /// How bytes of a row stand for values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Form {
@@ -70,7 +73,7 @@ impl Rows {
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[..self.scale.len() * self.depth]
     }
 
     pub(super) fn scale(&self) -> &[f32] {
@@ -80,7 +83,7 @@ impl Rows {
     fn reset(&mut self, count: usize, depth: usize, form: Form) {
         self.depth = depth.div_ceil(GROUP) * GROUP;
         self.form = form;
-        self.bytes.resize(count * self.depth, 0);
+        self.bytes.resize(count * self.depth + SLACK, 0);
         self.scale.resize(count, 0.0);
     }
 }
@@ -100,7 +103,8 @@ pub(super) fn byte(units: f32) -> i8 {
     (units + ROUNDER).to_bits() as i8
 }
 
-/// Rows of `depth` floats to rows of `padded` bytes.
+/// Rows of `depth` floats to rows of `padded` bytes, each written with up to [`SLACK`] bytes more, which the next one
+/// covers.
 #[inline(always)]
 unsafe fn quantise_body<V: Lanes>(
     x: &[f32],
@@ -111,44 +115,52 @@ unsafe fn quantise_body<V: Lanes>(
     offset: u8,
 ) {
     let whole = depth - depth % V::COUNT;
-    for ((row, out), scale) in x.chunks_exact(depth).zip(bytes.chunks_exact_mut(padded)).zip(scale) {
-        // SAFETY: registers lie inside `row` and `out`; the caller has the instruction set.
+    let rest = depth - whole;
+    for (i, (row, scale)) in x.chunks_exact(depth).zip(scale).enumerate() {
+        // SAFETY: loads lie inside `row`; stores begin inside row `i` of `bytes`, which has SLACK bytes after the last row;
+        // the caller has the instruction set.
         unsafe {
+            let (from, to) = (row.as_ptr(), bytes.as_mut_ptr().add(i * padded));
             let mut most = [V::splat(0.0); 4];
             let mut at = 0;
             while at + 4 * V::COUNT <= whole {
                 for (i, most) in most.iter_mut().enumerate() {
-                    *most = V::load(row.as_ptr().add(at + i * V::COUNT)).magnitude(*most);
+                    *most = V::load(from.add(at + i * V::COUNT)).magnitude(*most);
                 }
                 at += 4 * V::COUNT;
             }
             while at < whole {
-                most[0] = V::load(row.as_ptr().add(at)).magnitude(most[0]);
+                most[0] = V::load(from.add(at)).magnitude(most[0]);
                 at += V::COUNT;
             }
-            let most = most[0].magnitude(most[1].magnitude(most[2].magnitude(most[3])));
-            let mut lanes = [0f32; 16];
-            most.store(lanes.as_mut_ptr());
+            if rest > 0 {
+                most[1] = V::load_some(from.add(whole), rest).magnitude(most[1]);
+            }
             // Bit patterns of magnitudes are in their order, with NaN above infinity.
-            let bits = lanes.iter().chain(&row[whole..]).fold(0, |most, v| v.abs().to_bits().max(most));
+            let bits = most[0].magnitude(most[1].magnitude(most[2].magnitude(most[3]))).most();
             let strange = bits >= f32::INFINITY.to_bits();
             let largest = if strange { largest_finite(row) } else { f32::from_bits(bits) };
             let (inverse, unit) = if largest >= SMALLEST { (127.0 / largest, largest / 127.0) } else { (0.0, 0.0) };
             *scale = unit;
-            let mut at = 0;
-            if !strange {
+            if strange {
+                for (k, v) in row.iter().enumerate() {
+                    to.add(k).write((byte(v * inverse) as u8).wrapping_add(offset));
+                }
+                // The weights are 0 there.
+                to.add(depth).write_bytes(offset, padded - depth);
+            } else {
                 let factor = V::splat(inverse);
-                while at < whole {
-                    V::load(row.as_ptr().add(at)).bytes(factor, offset, out.as_mut_ptr().add(at));
-                    at += V::COUNT;
+                for at in (0..whole).step_by(V::COUNT) {
+                    V::load(from.add(at)).bytes(factor, offset, to.add(at));
+                }
+                if rest > 0 {
+                    V::load_some(from.add(whole), rest).bytes(factor, offset, to.add(whole));
+                }
+                if rest > 0 && whole + V::COUNT < padded {
+                    to.add(whole + V::COUNT).write_bytes(offset, padded - whole - V::COUNT);
                 }
             }
-            for (q, v) in out[at..].iter_mut().zip(&row[at..]) {
-                *q = (byte(v * inverse) as u8).wrapping_add(offset);
-            }
         }
-        // The weights are 0 there.
-        out[depth..].fill(offset);
     }
 }
 

@@ -49,7 +49,7 @@ fn product(kernel: Kernel, x: &[f32], weights: &Packed) -> Vec<f32> {
     let columns = weights.columns();
     // Sentinels around the result show a store out of place.
     let mut out = vec![77.0; rows.count() * (columns + 1)];
-    kernel.multiply(&rows, weights, 0..weights.panels(), &mut out, columns + 1);
+    kernel.multiply(&rows, weights, 0..weights.panels(), Finish::NONE, &mut out, columns + 1);
     for row in out.chunks(columns + 1) {
         assert_eq!(row[columns], 77.0, "{} wrote past its columns", kernel.name());
     }
@@ -145,8 +145,9 @@ fn quantised_products_are_near_the_float_ones() {
     for kernel in Kernel::available() {
         let quantised = product(kernel, &x, &weights);
         let mut float = vec![0.0; rows * columns];
-        columns_only.multiply(kernel, &x, 0, 32, &mut float, columns);
-        columns_only.multiply(kernel, &x, 32, 18, &mut float[32..], columns);
+        let strides = Strides::dense(rows, depth);
+        columns_only.multiply(kernel, &x, strides, 0, 32, Finish::NONE, &mut float, columns);
+        columns_only.multiply(kernel, &x, strides, 32, 18, Finish::NONE, &mut float[32..], columns);
         for m in 0..rows {
             for n in 0..columns {
                 let (i, wanted) = (m * columns + n, exact(m, n));
@@ -181,7 +182,7 @@ fn softmax_weighs_values_like_floats() {
                 scale
             });
             let mut out = vec![0.0; width];
-            kernel.multiply(&rows, &packed, 0..packed.panels(), &mut out, width);
+            kernel.multiply(&rows, &packed, 0..packed.panels(), Finish::NONE, &mut out, width);
             for (n, found) in out.iter().enumerate() {
                 let wanted: f64 =
                     (0..tokens).map(|t| weights[t] * f64::from(values[t * (width + 3) + n])).sum::<f64>() / total;

@@ -36,7 +36,6 @@ macro_rules! multiversion {
         }
     };
 }
-pub(super) use multiversion;
 
 /// What follows a linear or convolutional layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,6 +48,26 @@ pub enum Activation {
     Relu6,
     /// `x (1 + erf(x / sqrt 2)) / 2`, within 3e-6
     Gelu,
+    /// `x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3))`: GELU by its tanh approximation
+    GeluTanh,
+    /// `x sigmoid(1.702 x)`
+    QuickGelu,
+}
+
+impl Activation {
+    /// The upper bound of what is held at 0 below; `None` for the other activations.
+    pub(super) fn high(self) -> Option<f32> {
+        match self {
+            Activation::Relu => Some(f32::INFINITY),
+            Activation::Relu6 => Some(6.0),
+            _ => None,
+        }
+    }
+
+    /// Whether it is more than a comparison, and so has a pass of its own.
+    pub(super) fn is_curve(self) -> bool {
+        self != Activation::None && self.high().is_none()
+    }
 }
 
 #[inline(always)]
@@ -72,6 +91,18 @@ fn gelu<const FUSED: bool>(x: f32) -> f32 {
     0.5 * x * (1.0 + p * z / q)
 }
 
+/// `x sigmoid(y)`
+#[inline(always)]
+fn gated<const FUSED: bool>(x: f32, y: f32) -> f32 {
+    let e = exp::<FUSED>(-y.abs());
+    x * if y >= 0.0 { 1.0 } else { e } / (1.0 + e)
+}
+
+#[inline(always)]
+fn gelu_tanh<const FUSED: bool>(x: f32) -> f32 {
+    gated::<FUSED>(x, x * fused::<FUSED>(x * x, 0.071_354_814, 1.595_769_1))
+}
+
 #[inline(always)]
 fn apply<const FUSED: bool>(values: &mut [f32], activation: Activation) {
     match activation {
@@ -80,6 +111,8 @@ fn apply<const FUSED: bool>(values: &mut [f32], activation: Activation) {
         #[expect(clippy::manual_clamp, reason = "`clamp` would keep NaN, which counts as 0 here")]
         Activation::Relu6 => values.iter_mut().for_each(|v| *v = v.max(0.0).min(6.0)),
         Activation::Gelu => values.iter_mut().for_each(|v| *v = gelu::<FUSED>(*v)),
+        Activation::GeluTanh => values.iter_mut().for_each(|v| *v = gelu_tanh::<FUSED>(*v)),
+        Activation::QuickGelu => values.iter_mut().for_each(|v| *v = gated::<FUSED>(*v, 1.702 * *v)),
     }
 }
 

@@ -35,8 +35,7 @@ macro_rules! ymm_kernel {
         #[inline]
         unsafe fn block<const ROWS: usize>(tile: Tile) {
             let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
-            // SAFETY: `tile` holds ROWS rows of `depth` bytes, one panel of `depth * PANEL` bytes, and 16 scales, biases
-            // and starts; stores stay inside `columns`.
+            // SAFETY: `tile` holds ROWS rows of `depth` bytes, one panel of `depth * PANEL` bytes, and 16 starts.
             unsafe {
                 if !tile.start.is_null() {
                     for row in &mut sums {
@@ -56,23 +55,16 @@ macro_rules! ymm_kernel {
                         row[1] = $dot(row[1], q, high);
                     }
                 }
-                for (m, row) in sums.iter().enumerate() {
-                    let row_scale = _mm256_set1_ps(*tile.row_scale.add(m));
-                    let out = tile.out.add(m * tile.stride);
-                    let mut spare = [0f32; PANEL];
-                    let whole = tile.columns >= PANEL;
-                    let target = if whole { out } else { spare.as_mut_ptr() };
-                    for (half, sum) in row.iter().enumerate() {
-                        let scale = _mm256_mul_ps(row_scale, _mm256_loadu_ps(tile.scale.add(half * 8)));
-                        let bias = _mm256_loadu_ps(tile.bias.add(half * 8));
-                        let y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(*sum), scale, bias);
-                        _mm256_storeu_ps(target.add(half * 8), y);
-                    }
-                    if !whole {
-                        out.copy_from_nonoverlapping(spare.as_ptr(), tile.columns);
-                    }
-                }
+                finish(tile, sums.as_ptr().cast(), ROWS);
             }
+        }
+
+        /// Out of the blocks, so that there is one copy of it.
+        #[target_feature(enable = $feature)]
+        #[inline(never)]
+        unsafe fn finish(tile: Tile, sums: *const u32, rows: usize) {
+            // SAFETY: the caller's promise.
+            unsafe { tile.ending.write::<__m256, true>(sums, rows, PANEL) };
         }
     };
 }

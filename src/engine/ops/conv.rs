@@ -1,5 +1,7 @@
 //! `LookoutConv(x[B, H, W, C], weight int8 [kh kw C, N], scale [N], bias [N])`: weight row `(ky kw + kx) C + c`. Each window
-//! becomes a row of a matrix product, a few output rows at a time.
+//! is a row of a matrix product: where it lies, if activations stay float and it is wholly in the picture, else copied out.
+
+use std::ops::Range;
 
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
@@ -7,7 +9,7 @@ use tract_onnx::tract_hir::internal::*;
 use super::dense::{Dense, Precision};
 use super::{Operator, scratch};
 use crate::engine::threads;
-use crate::kernels::{Activation, Kernel, Window};
+use crate::kernels::{Activation, Kernel, Strides, Window};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Conv {
@@ -44,7 +46,7 @@ impl Operator for Conv {
     fn run(&self, dense: &Dense, x: &[f32], shape: &[usize], _: Option<&[f32]>, out: &mut [f32]) -> TractResult<()> {
         let window = self.window;
         if window == (Window { kernel: [1, 1], strides: [1, 1], pads: [0; 4] }) {
-            dense.apply(x, None, out);
+            dense.apply(x, &[], out);
             return Ok(());
         }
         let (height, width, channels) = (shape[1], shape[2], shape[3]);
@@ -59,10 +61,23 @@ impl Operator for Conv {
             scratch::with(|scratch| {
                 for (i, out) in out.chunks_exact_mut(line).enumerate() {
                     let (batch, row) = ((first + i) / rows, (first + i) % rows);
-                    let mut patches = std::mem::take(&mut scratch.patches);
                     let picture = &x[batch * picture..][..picture];
-                    unfold(window, picture, [height, width, channels], row, columns, &mut patches);
-                    dense.rows(kernel, &patches, None, out, scratch);
+                    let size = [height, width, channels];
+                    let inside = inside(window, size, row, columns);
+                    let done = &mut out[inside.start * dense.columns()..inside.end * dense.columns()];
+                    let read = match within(window, picture, size, row, &inside) {
+                        Some((x, strides)) => dense.strided(kernel, x, strides, done).map(|()| inside),
+                        None => None,
+                    }
+                    .unwrap_or(0..0);
+                    let mut patches = std::mem::take(&mut scratch.patches);
+                    for part in [0..read.start, read.end..columns] {
+                        if !part.is_empty() {
+                            unfold(window, picture, size, row, part.clone(), &mut patches);
+                            let out = &mut out[part.start * dense.columns()..part.end * dense.columns()];
+                            dense.rows(kernel, &patches, &[], out, scratch);
+                        }
+                    }
                     scratch.patches = patches;
                 }
             });
@@ -71,15 +86,46 @@ impl Operator for Conv {
     }
 }
 
-/// The windows of output row `row`, one after another, zeros outside the picture.
-fn unfold(window: Window, x: &[f32], size: [usize; 3], row: usize, columns: usize, patches: &mut Vec<f32>) {
+/// The columns of output row `row` whose windows lie wholly in the picture.
+fn inside(window: Window, [height, width, _]: [usize; 3], row: usize, columns: usize) -> Range<usize> {
+    let (y0, y1, _) = window.taps(0, row, height);
+    if y1 - y0 < window.kernel[0] || width < window.kernel[1] {
+        return 0..0;
+    }
+    let first = window.pads[1].div_ceil(window.strides[1]);
+    let last = (width + window.pads[1] - window.kernel[1]) / window.strides[1] + 1;
+    first.min(columns)..last.clamp(first.min(columns), columns)
+}
+
+/// The windows of these columns where they lie in the picture, each in as many pieces as the kernel has rows.
+fn within<'a>(
+    window: Window,
+    x: &'a [f32],
+    [height, width, channels]: [usize; 3],
+    row: usize,
+    inside: &Range<usize>,
+) -> Option<(&'a [f32], Strides)> {
+    let (_, _, top) = window.taps(0, row, height);
+    let left = (inside.start * window.strides[1]).checked_sub(window.pads[1])?;
+    let strides = Strides {
+        rows: inside.len(),
+        row: window.strides[1] * channels,
+        pieces: window.kernel[0],
+        piece: width * channels,
+        length: window.kernel[1] * channels,
+    };
+    (!inside.is_empty()).then(|| (&x[(top * width + left) * channels..], strides))
+}
+
+/// The windows of some columns of output row `row`, one after another, zeros outside the picture.
+fn unfold(window: Window, x: &[f32], size: [usize; 3], row: usize, part: Range<usize>, patches: &mut Vec<f32>) {
     let [height, width, channels] = size;
     let [kernel_height, kernel_width] = window.kernel;
     let depth = kernel_height * kernel_width * channels;
     patches.clear();
-    patches.resize(columns * depth, 0.0);
+    patches.resize(part.len() * depth, 0.0);
     let (y0, y1, top) = window.taps(0, row, height);
-    for (column, patch) in patches.chunks_exact_mut(depth).enumerate() {
+    for (column, patch) in part.zip(patches.chunks_exact_mut(depth)) {
         let (x0, x1, left) = window.taps(1, column, width);
         let run = (x1 - x0) * channels;
         for ky in y0..y1 {

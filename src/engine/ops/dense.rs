@@ -5,10 +5,10 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::scratch::{self, Scratch};
 use crate::engine::threads;
-use crate::kernels::{Activation, Columns, Kernel, PANEL, Packed, activate, add};
+use crate::kernels::{Activation, Columns, Finish, Kernel, PANEL, Packed, Strides};
 
-/// Panels after which a block of the result is finished, while it is still in cache.
-const BLOCK: usize = 8;
+/// Rows that are quantised and multiplied at a time.
+const BLOCK: usize = 48;
 /// Rows that a piece of work should be a multiple of.
 pub(super) const ROW_QUANTUM: usize = 6;
 
@@ -72,8 +72,8 @@ impl Dense {
         }
     }
 
-    /// All rows of `x`, over the threads.
-    pub(super) fn apply(&self, x: &[f32], residual: Option<&[f32]>, out: &mut [f32]) {
+    /// All rows of `x`, over the threads. `residual` is empty or as long as `out`.
+    pub(super) fn apply(&self, x: &[f32], residual: &[f32], out: &mut [f32]) {
         let kernel = Kernel::chosen();
         let (depth, columns) = (self.depth(), self.columns());
         let rows = x.len() / depth;
@@ -82,44 +82,42 @@ impl Dense {
             return self.one_row(kernel, x, residual, out, cost);
         }
         threads::split(out, columns, ROW_QUANTUM.min(rows.div_ceil(4)), cost, |first, out| {
-            let rows = out.len() / columns;
-            let x = &x[first * depth..][..rows * depth];
-            let residual = residual.map(|r| &r[first * columns..][..out.len()]);
+            let x = &x[first * depth..][..out.len() / columns * depth];
+            let residual = if residual.is_empty() { residual } else { &residual[first * columns..][..out.len()] };
             scratch::with(|scratch| self.rows(kernel, x, residual, out, scratch));
         });
     }
 
-    /// The rows of `x`, on this thread.
-    pub(super) fn rows(
-        &self,
-        kernel: Kernel,
-        x: &[f32],
-        residual: Option<&[f32]>,
-        out: &mut [f32],
-        scratch: &mut Scratch,
-    ) {
-        let columns = self.columns();
-        if let Matrix::Int8(packed) = &self.matrix {
-            scratch.rows.quantise(kernel, x, packed.depth());
-        }
-        let panels = columns.div_ceil(PANEL);
-        for panel in (0..panels).step_by(BLOCK) {
-            let last = (panel + BLOCK).min(panels);
-            let first = panel * PANEL;
-            let width = columns.min(last * PANEL) - first;
+    /// The rows of `x`, on this thread, a few at a time so that what is quantised and what comes out stay in cache.
+    pub(super) fn rows(&self, kernel: Kernel, x: &[f32], residual: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        let (depth, columns) = (self.depth(), self.columns());
+        for (i, (x, out)) in x.chunks(BLOCK * depth).zip(out.chunks_mut(BLOCK * columns)).enumerate() {
+            let residual = if residual.is_empty() { residual } else { &residual[i * BLOCK * columns..][..out.len()] };
+            let finish = Finish { activation: self.activation, residual };
             match &self.matrix {
-                Matrix::Int8(packed) => kernel.multiply(&scratch.rows, packed, panel..last, &mut out[first..], columns),
-                Matrix::Weights(matrix) => matrix.multiply(kernel, x, first, width, &mut out[first..], columns),
-            }
-            for (i, row) in out.chunks_exact_mut(columns).enumerate() {
-                let residual = residual.map(|r| &r[i * columns + first..][..width]);
-                self.finish(kernel, &mut row[first..first + width], residual);
+                Matrix::Int8(packed) => {
+                    scratch.rows.quantise(kernel, x, depth);
+                    kernel.multiply(&scratch.rows, packed, 0..packed.panels(), finish, out, columns);
+                }
+                Matrix::Weights(matrix) => {
+                    let strides = Strides::dense(x.len() / depth, depth);
+                    matrix.multiply(kernel, x, strides, 0, columns, finish, out, columns);
+                }
             }
         }
     }
 
+    /// The rows of `x` that `strides` describes, on this thread; `None` when activations must be quantised, which needs rows
+    /// in one piece.
+    pub(super) fn strided(&self, kernel: Kernel, x: &[f32], strides: Strides, out: &mut [f32]) -> Option<()> {
+        let Matrix::Weights(matrix) = &self.matrix else { return None };
+        let finish = Finish { activation: self.activation, residual: &[] };
+        matrix.multiply(kernel, x, strides, 0, self.columns(), finish, out, self.columns());
+        Some(())
+    }
+
     /// A single row: its columns are spread over the threads.
-    fn one_row(&self, kernel: Kernel, x: &[f32], residual: Option<&[f32]>, out: &mut [f32], cost: usize) {
+    fn one_row(&self, kernel: Kernel, x: &[f32], residual: &[f32], out: &mut [f32], cost: usize) {
         scratch::with(|scratch| {
             if let Matrix::Int8(packed) = &self.matrix {
                 scratch.rows.quantise(kernel, x, packed.depth());
@@ -128,23 +126,17 @@ impl Dense {
             threads::split(out, PANEL, 4, cost, |panel, out| {
                 let first = panel * PANEL;
                 let width = out.len();
+                let residual = if residual.is_empty() { residual } else { &residual[first..][..width] };
+                let finish = Finish { activation: self.activation, residual };
                 match &self.matrix {
                     Matrix::Int8(packed) => {
-                        kernel.multiply(rows, packed, panel..panel + width.div_ceil(PANEL), out, width);
+                        kernel.multiply(rows, packed, panel..panel + width.div_ceil(PANEL), finish, out, width);
                     }
-                    Matrix::Weights(matrix) => matrix.multiply(kernel, x, first, width, out, width),
+                    Matrix::Weights(matrix) => {
+                        matrix.multiply(kernel, x, Strides::dense(1, x.len()), first, width, finish, out, width);
+                    }
                 }
-                self.finish(kernel, out, residual.map(|r| &r[first..][..width]));
             });
         });
-    }
-
-    fn finish(&self, kernel: Kernel, values: &mut [f32], residual: Option<&[f32]>) {
-        if self.activation != Activation::None {
-            activate(kernel, values, self.activation);
-        }
-        if let Some(residual) = residual {
-            add(kernel, values, residual);
-        }
     }
 }

@@ -38,7 +38,7 @@ impl Operator for Linear {
     }
 
     fn run(&self, dense: &Dense, x: &[f32], _: &[usize], residual: Option<&[f32]>, out: &mut [f32]) -> TractResult<()> {
-        dense.apply(x, residual, out);
+        dense.apply(x, residual.unwrap_or_default(), out);
         Ok(())
     }
 }

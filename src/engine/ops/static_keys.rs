@@ -4,7 +4,7 @@
 
 use super::scratch::{self, Scratch};
 use crate::engine::threads;
-use crate::kernels::{Kernel, Packed, softmax_to_bytes};
+use crate::kernels::{Finish, Kernel, Packed, softmax_to_bytes};
 
 /// Tokens of one sequence, and where each row of `x` holds its values.
 pub(super) struct Sequence<'a> {
@@ -60,7 +60,8 @@ impl Sequence<'_> {
                         softmax_to_bytes(kernel, logits, kernel.positive_max(), exps, bytes, &mut scale);
                         scale
                     });
-                    kernel.multiply(weights, values, 0..values.panels(), &mut out[head * head_width..], width);
+                    let out = &mut out[head * head_width..];
+                    kernel.multiply(weights, values, 0..values.panels(), Finish::NONE, out, width);
                 }
             });
         });

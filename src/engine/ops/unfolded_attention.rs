@@ -6,7 +6,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::Operator;
 use super::static_keys::Sequence;
-use crate::kernels::{Kernel, PANEL, Packed};
+use crate::kernels::{Finish, Kernel, PANEL, Packed};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Unfolded {
@@ -71,9 +71,10 @@ impl Operator for Unfolded {
                     scratch.queries.extend_from_slice(query);
                 }
                 scratch.rows.quantise(kernel, &scratch.queries, head_width);
-                scratch.logits.resize(rows * panels * PANEL, 0.0);
-                kernel.multiply(&scratch.rows, &keys[head], 0..panels, &mut scratch.logits, panels * PANEL);
-                Some(panels * PANEL)
+                let stride = panels * PANEL;
+                scratch.logits.resize(rows * stride, 0.0);
+                kernel.multiply(&scratch.rows, &keys[head], 0..panels, Finish::NONE, &mut scratch.logits, stride);
+                Some(stride)
             });
         }
         Ok(())

@@ -1,0 +1,147 @@
+//! What follows a product: scales, bias, activation, residual, and the store.
+
+use super::lanes::Lanes;
+use super::{Activation, Kernel, activate, add};
+
+/// What follows a product: `activation(x W + b) + residual`.
+#[derive(Debug, Clone, Copy)]
+pub struct Finish<'a> {
+    /// Applied first.
+    pub activation: Activation,
+    /// Added then: laid out as the result is, from the same place on; empty for none.
+    pub residual: &'a [f32],
+}
+
+impl Finish<'_> {
+    /// Nothing but scales and bias.
+    pub const NONE: Finish<'static> = Finish { activation: Activation::None, residual: &[] };
+
+    pub(super) fn check(&self, rows: usize, columns: usize, out: &[f32], stride: usize) {
+        let needed = (rows - 1) * stride + columns;
+        assert!(stride >= columns && out.len() >= needed, "room for the result");
+        assert!(self.residual.is_empty() || self.residual.len() >= needed, "as much residual as result");
+    }
+
+    /// The part that kernels do themselves, for a result at `out` with `columns` columns, whose scales and biases begin at
+    /// `scale` and `bias`.
+    pub(super) fn ending(&self, scale: &[f32], bias: &[f32], out: &mut [f32], stride: usize, columns: usize) -> Ending {
+        let alone = self.residual.is_empty() || self.activation.is_curve();
+        Ending {
+            row_scale: std::ptr::null(),
+            scale: scale.as_ptr(),
+            bias: bias.as_ptr(),
+            high: self.activation.high(),
+            residual: if alone { std::ptr::null() } else { self.residual.as_ptr() },
+            out: out.as_mut_ptr(),
+            stride,
+            columns,
+        }
+    }
+
+    /// The part that they leave.
+    pub(super) fn rest(&self, kernel: Kernel, rows: usize, columns: usize, out: &mut [f32], stride: usize) {
+        if !self.activation.is_curve() {
+            return;
+        }
+        for at in (0..rows).map(|row| row * stride) {
+            activate(kernel, &mut out[at..at + columns], self.activation);
+            if !self.residual.is_empty() {
+                add(kernel, &mut out[at..at + columns], &self.residual[at..at + columns]);
+            }
+        }
+    }
+}
+
+/// The raw view of a checked [`Finish`].
+#[derive(Clone, Copy)]
+pub(super) struct Ending {
+    /// Null for none.
+    pub(super) row_scale: *const f32,
+    /// Padded to whole panels, as are biases.
+    pub(super) scale: *const f32,
+    pub(super) bias: *const f32,
+    /// Results are held in `0..=high`, if at all.
+    pub(super) high: Option<f32>,
+    /// Laid out as `out`; null for none.
+    pub(super) residual: *const f32,
+    pub(super) out: *mut f32,
+    pub(super) stride: usize,
+    /// Columns to write.
+    pub(super) columns: usize,
+}
+
+impl Ending {
+    /// The same from row `row` on.
+    ///
+    /// # Safety
+    /// `row` must be below the number of rows.
+    pub(super) unsafe fn at_row(self, row: usize) -> Self {
+        // SAFETY: the arrays hold that many rows, as the caller promises.
+        unsafe {
+            let row_scale = if self.row_scale.is_null() { self.row_scale } else { self.row_scale.add(row) };
+            Ending { row_scale, ..self.moved(row * self.stride) }
+        }
+    }
+
+    /// The same from column `column` on.
+    ///
+    /// # Safety
+    /// `column` must be below the number of columns.
+    pub(super) unsafe fn at_column(self, column: usize) -> Self {
+        // SAFETY: the arrays hold that many columns, as the caller promises.
+        unsafe {
+            Ending {
+                scale: self.scale.add(column),
+                bias: self.bias.add(column),
+                columns: self.columns - column,
+                ..self.moved(column)
+            }
+        }
+    }
+
+    unsafe fn moved(self, by: usize) -> Self {
+        // SAFETY: `by` is the place of a result, and the residual is laid out as the result is.
+        unsafe {
+            let residual = if self.residual.is_null() { self.residual } else { self.residual.add(by) };
+            Ending { residual, out: self.out.add(by), ..self }
+        }
+    }
+
+    /// Finishes `rows` rows of `width` sums (a multiple of 16), row after row in `sums`: `i32` if `INT`, else `f32`.
+    ///
+    /// # Safety
+    /// The rows and the first column must be of this result, and the machine must have the instructions of `V`.
+    #[inline(always)]
+    pub(super) unsafe fn write<V: Lanes, const INT: bool>(self, sums: *const u32, rows: usize, width: usize) {
+        // SAFETY: scales and biases are padded to whole panels; no more than `columns` values are written.
+        unsafe {
+            for m in 0..rows {
+                let row_scale = V::splat(if self.row_scale.is_null() { 1.0 } else { *self.row_scale.add(m) });
+                let row = self.moved(m * self.stride);
+                let mut column = 0;
+                while column < width.min(self.columns) {
+                    let sum = sums.add(m * width + column);
+                    let sum = if INT { V::from_whole(sum.cast()) } else { V::load(sum.cast()) };
+                    let scale = row_scale.times(V::load(self.scale.add(column)));
+                    let mut y = sum.fused(scale, V::load(self.bias.add(column)));
+                    if let Some(high) = self.high {
+                        y = y.above(V::splat(0.0)).below(V::splat(high));
+                    }
+                    let left = self.columns - column;
+                    if left >= V::COUNT {
+                        if !row.residual.is_null() {
+                            y = y.plus(V::load(row.residual.add(column)));
+                        }
+                        y.store(row.out.add(column));
+                    } else {
+                        if !row.residual.is_null() {
+                            y = y.plus(V::load_some(row.residual.add(column), left));
+                        }
+                        y.store_some(row.out.add(column), left);
+                    }
+                    column += V::COUNT;
+                }
+            }
+        }
+    }
+}
