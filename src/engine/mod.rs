@@ -6,6 +6,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `ops` | one file per operator |
+//! | `recognise` | other people's quantised layers, put into these operators |
 //! | `session` | loading a role's file, running it, errors in words |
 //! | `threads` | work over a private pool; results do not depend on the number of threads |
 //! | `image`, `text`, `decoder`, `ground` | the networks by role |
@@ -17,6 +18,7 @@ mod decoder;
 mod ground;
 mod image;
 mod ops;
+mod recognise;
 mod session;
 mod text;
 mod threads;

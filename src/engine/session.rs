@@ -10,7 +10,7 @@ use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
-use super::{Options, ops, threads};
+use super::{Options, ops, recognise, threads};
 use crate::bundle::{Bundle, Role};
 use crate::{Code, Error};
 
@@ -176,9 +176,10 @@ type Loaded = (Arc<TypedRunnableModel>, Vec<String>);
 fn read(bytes: &[u8], shape: impl FnOnce(&mut Declared) -> TractResult<()>) -> TractResult<Loaded> {
     let mut onnx = tract_onnx::onnx();
     ops::register(&mut onnx);
-    let proto =
+    let mut proto =
         onnx.proto_model_for_read(&mut Cursor::new(bytes)).map_err(|_| TractError::msg("it is not an ONNX file"))?;
     check(&proto)?;
+    recognise::rewrite(&mut proto)?;
     let outputs = proto.graph.iter().flat_map(|g| &g.output).map(|o| o.name.clone()).collect();
     let mut model = onnx.model_for_proto_model(&proto)?;
     drop(proto);

@@ -57,7 +57,7 @@ fn threads() -> usize {
 /// possible; `first` is the piece's first row. `cost` is the whole work in multiply-adds.
 pub(super) fn split(out: &mut [f32], row: usize, quantum: usize, cost: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let threads = threads();
-    let rows = out.len() / row.max(1);
+    let rows = out.len().div_ceil(row.max(1));
     if rows == 0 {
         return;
     }

@@ -4,6 +4,7 @@
 //! | operator | file |
 //! |---|---|
 //! | `LookoutLinear` | `linear` |
+//! | `LookoutShiftedLinear` | `shifted_linear` |
 //! | `LookoutConv` | `conv` |
 //! | `LookoutDepthwise` | `depthwise` |
 //! | `LookoutLayerNorm` | `layer_norm` |
@@ -19,6 +20,7 @@ mod folded_attention;
 mod layer_norm;
 mod linear;
 mod scratch;
+mod shifted_linear;
 mod static_keys;
 mod unfolded_attention;
 
@@ -34,6 +36,7 @@ use crate::kernels::{Activation, Window};
 pub(super) fn register(onnx: &mut Onnx) {
     let register = &mut onnx.op_register;
     register.insert(linear::Linear::NAME, build::<linear::Linear>);
+    register.insert(shifted_linear::ShiftedLinear::NAME, build::<shifted_linear::ShiftedLinear>);
     register.insert(conv::Conv::NAME, build::<conv::Conv>);
     register.insert(depthwise::Depthwise::NAME, build::<depthwise::Depthwise>);
     register.insert(layer_norm::LayerNorm::NAME, build::<layer_norm::LayerNorm>);
@@ -207,7 +210,9 @@ fn activation(node: &NodeProto) -> TractResult<Activation> {
         "relu" => Activation::Relu,
         "relu6" => Activation::Relu6,
         "gelu" => Activation::Gelu,
-        other => bail!("activation {other:?} is unknown: none, relu, relu6 or gelu"),
+        "gelu_tanh" => Activation::GeluTanh,
+        "quick_gelu" => Activation::QuickGelu,
+        other => bail!("activation {other:?} is unknown: none, relu, relu6, gelu, gelu_tanh or quick_gelu"),
     })
 }
 

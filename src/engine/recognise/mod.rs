@@ -1,0 +1,50 @@
+//! Other people's quantised models on our operators: before tract reads a graph, the forms in which exporters write int8
+//! layers are found and replaced by operators of the domain `lookout`. What is not recognised runs on tract's own
+//! operators, as it is.
+//!
+//! | file | what it recognises |
+//! |---|---|
+//! | `dynamic` | `DynamicQuantizeLinear`, `MatMulInteger` or `ConvInteger`, `Cast`, `Mul` |
+//! | `qdq` | `QuantizeLinear`, `DequantizeLinear` around `MatMul`, `Gemm` and `Conv` |
+//! | `activation` | the activation behind a layer, however it is written |
+//! | `norm` | layer norms |
+//! | `layer` | weights, zero points, bias; what comes in a layer's place |
+//! | `net` | the graph, by name |
+//! | `tensor` | constants and attributes |
+//!
+//! Weights stay as they are in the file, zero points included. Activations, which the files round by one scale for a whole
+//! tensor, are rounded by one scale for each row: closer to the float model, and not the same numbers. What an author left
+//! in float stays in float.
+
+mod activation;
+mod dynamic;
+mod layer;
+mod net;
+mod norm;
+mod qdq;
+mod tensor;
+
+use std::collections::HashSet;
+
+use tract_onnx::pb::ModelProto;
+use tract_onnx::tract_hir::internal::*;
+
+use net::Net;
+
+/// Rewrites the graph. Fails where it has a cycle, makes a value twice, or has a scale that cannot be right.
+pub(super) fn rewrite(proto: &mut ModelProto) -> TractResult<()> {
+    let standard = proto.opset_import.iter().find(|o| matches!(o.domain.as_str(), "" | "ai.onnx"));
+    let opset = standard.map_or(0, |o| o.version);
+    let graph = proto.graph.as_mut().context("it has no graph")?;
+    let mut net = Net::take(graph)?;
+    let mut rounded = HashSet::new();
+    for ix in net.numbers() {
+        qdq::clip(&mut net, ix, opset, &mut rounded)?;
+    }
+    for ix in net.numbers() {
+        let _ =
+            dynamic::rewrite(&mut net, ix)? || qdq::rewrite(&mut net, ix, &rounded)? || norm::rewrite(&mut net, ix)?;
+    }
+    net.give_back(graph);
+    Ok(())
+}
