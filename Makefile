@@ -12,10 +12,10 @@ QUESTION ?= what is the woman wearing?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint doc deny bench fmt bundle tools
+.PHONY: help demo test test-arm64 test-miri lint doc deny bench fmt bundle tools
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: tools ## look at a picture: labels, caption, boxes, a check and an answer
 	@$(CARGO) build $(PROFILE)
@@ -35,6 +35,27 @@ test: tools ## run every test: all features, the doc examples, and the no_std co
 	$(CARGO) test $(PROFILE)
 	$(CARGO) build $(PROFILE) --no-default-features
 	$(CARGO) test $(PROFILE) --no-default-features --lib
+	@if [ "$$(uname -sm)" = 'Linux x86_64' ]; then $(MAKE) --no-print-directory test-arm64; \
+	else echo 'not Linux on x86-64: the kernels for 64-bit ARM were not tested under emulation'; fi
+
+# A processor, and the kernel that must be chosen on it: the A53 and A72 have no dot product.
+ARM64 := cortex-a53:neon cortex-a72:neon cortex-a76:neon-dot max:neon-i8mm
+
+test-arm64: tools ## the kernels for 64-bit ARM, on emulated processors
+	@command -v qemu-aarch64-static >/dev/null || { $(call install,qemu-user-static,the emulator); }
+	@rustup target list --installed | grep -qx aarch64-unknown-linux-musl || rustup target add aarch64-unknown-linux-musl
+	@CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld $(CARGO) test $(PROFILE) --no-default-features \
+	  --features kernels --target aarch64-unknown-linux-musl --lib --no-run --message-format=json-render-diagnostics \
+	  | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' > target/arm64-tests
+	@test -s target/arm64-tests
+	@set -e; for pair in $(ARM64); do \
+	  echo "$${pair%:*}: $${pair#*:} kernel"; \
+	  LOOKOUT_EXPECTED_KERNEL=$${pair#*:} qemu-aarch64-static -cpu $${pair%:*} "$$(cat target/arm64-tests)" kernels --quiet; \
+	done
+
+test-miri: ## the plain kernels under Miri (needs a nightly toolchain with it)
+	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --locked --no-default-features --features kernels \
+	  --lib kernels
 
 lint: tools ## formatting, clippy without warnings, dependencies (where cargo-deny is installed)
 	$(CARGO) fmt --check
@@ -64,8 +85,12 @@ fmt: ## format the code
 tools:
 	@command -v $(CARGO) >/dev/null || { \
 	  echo 'cargo was not found: install Rust from https://rustup.rs, then open a new shell' >&2; exit 1; }
-	@command -v cc >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null; then sudo=sudo; else \
-	    echo 'a C compiler is missing and only root can install it: apt-get install build-essential' >&2; exit 1; fi; \
-	  echo 'installing a C compiler (build-essential)'; \
-	  $$sudo apt-get update -q && $$sudo apt-get install -qy --no-install-recommends build-essential; }
+	@command -v cc >/dev/null || { $(call install,build-essential,a C compiler); }
+
+# Installs Debian's package $(1), which is $(2).
+define install
+if [ "$$(id -u)" = 0 ]; then sudo=; elif command -v sudo >/dev/null; then sudo=sudo; else \
+  echo '$(2) is missing and only root can install it: apt-get install $(1)' >&2; exit 1; fi; \
+  echo 'installing $(2) ($(1))'; \
+  $$sudo apt-get update -q && $$sudo apt-get install -qy --no-install-recommends $(1)
+endef

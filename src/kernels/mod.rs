@@ -15,7 +15,7 @@
 //! | `vector` | loops that the compiler vectorises once per instruction set: activations, softmax, layer norm |
 //! | `plain` | the reference, for any machine |
 //! | `avx512_vnni`, `avx_vnni`, `avx2` | x86-64 |
-//! | `neon_dot`, `neon` | AArch64 with and without the dot product |
+//! | `neon_i8mm`, `neon_dot`, `neon` | AArch64 with products of matrices, with dot products, with neither |
 //!
 //! The kernel is chosen when the program runs. `LOOKOUT_KERNEL` (a name of [`Kernel::name`]) picks another of those
 //! that the machine has.
@@ -40,6 +40,8 @@ mod avx_vnni;
 mod neon;
 #[cfg(target_arch = "aarch64")]
 mod neon_dot;
+#[cfg(target_arch = "aarch64")]
+mod neon_i8mm;
 #[cfg(target_arch = "x86_64")]
 mod ymm;
 
@@ -71,6 +73,8 @@ enum Set {
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "aarch64")]
+    NeonI8mm,
+    #[cfg(target_arch = "aarch64")]
     NeonDot,
     #[cfg(target_arch = "aarch64")]
     Neon,
@@ -101,6 +105,9 @@ impl Kernel {
         }
         #[cfg(target_arch = "aarch64")]
         {
+            if std::arch::is_aarch64_feature_detected!("i8mm") {
+                sets.push(Set::NeonI8mm);
+            }
             if std::arch::is_aarch64_feature_detected!("dotprod") {
                 sets.push(Set::NeonDot);
             }
@@ -126,7 +133,7 @@ impl Kernel {
         })
     }
 
-    /// `avx512-vnni`, `avx-vnni`, `avx2`, `neon-dot`, `neon` or `plain`.
+    /// `avx512-vnni`, `avx-vnni`, `avx2`, `neon-i8mm`, `neon-dot`, `neon` or `plain`.
     pub fn name(self) -> &'static str {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
@@ -135,6 +142,8 @@ impl Kernel {
             Set::AvxVnni => "avx-vnni",
             #[cfg(target_arch = "x86_64")]
             Set::Avx2 => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Set::NeonI8mm => "neon-i8mm",
             #[cfg(target_arch = "aarch64")]
             Set::NeonDot => "neon-dot",
             #[cfg(target_arch = "aarch64")]
@@ -202,6 +211,8 @@ impl Kernel {
                 Set::AvxVnni => avx_vnni::multiply(tile, count, panels.len()),
                 #[cfg(target_arch = "x86_64")]
                 Set::Avx2 => avx2::multiply(tile, count, panels.len()),
+                #[cfg(target_arch = "aarch64")]
+                Set::NeonI8mm => neon_i8mm::multiply(tile, count, panels.len()),
                 #[cfg(target_arch = "aarch64")]
                 Set::NeonDot => neon_dot::multiply(tile, count, panels.len()),
                 #[cfg(target_arch = "aarch64")]

@@ -39,9 +39,9 @@ unsafe fn block<const ROWS: usize>(tile: Tile) {
             let mut q = [[vdupq_n_s8(0); 2]; ROWS];
             for (m, q) in q.iter_mut().enumerate() {
                 let row = tile.rows.add(m * tile.depth + group * GROUP).cast::<i32>();
-                q[0] = vreinterpretq_s8_s32(vdupq_n_s32(row.read_unaligned()));
+                q[0] = vreinterpretq_s8_s32(vld1q_dup_s32(row));
                 if two {
-                    q[1] = vreinterpretq_s8_s32(vdupq_n_s32(row.add(1).read_unaligned()));
+                    q[1] = vreinterpretq_s8_s32(vld1q_dup_s32(row.add(1)));
                 }
             }
             for v in 0..4 {

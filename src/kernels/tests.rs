@@ -322,3 +322,16 @@ fn weights_that_cannot_be_right_are_refused() {
     refused(&[1; 8], 2, 4, &[1.0; 4], &[0.0, 0.0, 0.0, f32::INFINITY], "bias of column 3 is inf");
     refused(&vec![1; (1 << 16) + 1], (1 << 16) + 1, 1, &[1.0], &[], "at most 65536");
 }
+
+/// `make test-arm64` says what each emulated processor must use.
+#[test]
+fn the_chosen_kernel_is_the_expected_one() {
+    let chosen = Kernel::chosen();
+    assert!(Kernel::available().contains(&chosen));
+    assert_eq!(Kernel::available().last().map(|kernel| kernel.name()), Some("plain"));
+    match std::env::var("LOOKOUT_EXPECTED_KERNEL") {
+        Ok(expected) => assert_eq!(chosen.name(), expected),
+        Err(_) if std::env::var_os("LOOKOUT_KERNEL").is_none() => assert_eq!(chosen, Kernel::available()[0]),
+        Err(_) => {}
+    }
+}
