@@ -3,47 +3,9 @@
 
 mod engine_graph;
 
-use engine_graph::{Attribute, Dim, Graph, Noise, bundle, picture};
+use engine_graph::tower::{HEIGHT, WIDTH, assert_near, graph, load, run};
+use engine_graph::{Attribute, Dim, Graph, Noise};
 use lookout::Code;
-use lookout::engine::{ImageTower, Options};
-
-const HEIGHT: usize = 12;
-const WIDTH: usize = 16;
-
-/// An image tower whose picture becomes `x` of shape `x_shape`, `nodes` make `y` of it, and `y` comes out as patches.
-fn graph(size: [usize; 2], x_shape: &[i64], nodes: impl FnOnce(Graph) -> Graph, out: [usize; 2]) -> Vec<u8> {
-    let dims = [1, 3, size[0] as i64, size[1] as i64].map(Dim::Is);
-    let start = Graph::default()
-        .input::<f32>("image", &dims)
-        .constant("x_shape", &[x_shape.len()], x_shape)
-        .constant("out_shape", &[3], &[1, out[0] as i64, out[1] as i64])
-        .node("Reshape", &["image", "x_shape"], "x", &[]);
-    nodes(start)
-        .node("Reshape", &["y", "out_shape"], "patches", &[])
-        .node(
-            "ReduceMean",
-            &["patches"],
-            "embedding",
-            &[("axes", Attribute::Ints(&[1])), ("keepdims", Attribute::Int(0))],
-        )
-        .output("embedding")
-        .output("patches")
-        .finish()
-}
-
-fn load(file: &[u8], size: [usize; 2], out: [usize; 2], threads: usize) -> lookout::Result<ImageTower> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let [count, width] = out;
-    let sections = picture(size[0], size[1], width)
-        + &format!("[patches]\ncount = {count}\nwidth = {width}\ngrid = [{count}, 1]\n");
-    ImageTower::load(&bundle(folder.path(), &sections, &[("image", file)]), &Options { threads })
-}
-
-fn run(x: &[f32], x_shape: &[i64], nodes: impl FnOnce(Graph) -> Graph, out: [usize; 2]) -> Vec<f32> {
-    let file = graph([HEIGHT, WIDTH], x_shape, nodes, out);
-    let tower = load(&file, [HEIGHT, WIDTH], out, 2).expect("the tower loads");
-    tower.encode(x).expect("the tower runs").patches.expect("it has patches").data.to_vec()
-}
 
 /// A row as the operators quantise it: what each value becomes.
 fn quantised(row: &[f32]) -> Vec<f64> {
@@ -65,13 +27,6 @@ fn activate(x: f64, name: &str) -> f64 {
         "relu6" => x.clamp(0.0, 6.0),
         "gelu" => gelu(x),
         _ => x,
-    }
-}
-
-fn assert_near(found: &[f32], wanted: &[f64], within: f64, what: &str) {
-    assert_eq!(found.len(), wanted.len(), "{what}");
-    for (i, (f, w)) in found.iter().zip(wanted).enumerate() {
-        assert!((f64::from(*f) - w).abs() < within, "{what}: value {i} is {f}, not {w}");
     }
 }
 
@@ -177,65 +132,6 @@ fn convolutions_are_right_with_strides_and_uneven_pads() {
         }
         assert_near(&found, &wanted, 1e-4, &format!("{kernel:?} {strides:?} {pads:?}"));
     }
-}
-
-/// Softmax over `logits[t][..]` of the values, in float.
-fn attention(
-    tokens: usize,
-    heads: usize,
-    width: usize,
-    logit: impl Fn(usize, usize, usize) -> f64,
-    value: impl Fn(usize, usize) -> f64,
-) -> Vec<f64> {
-    let mut out = Vec::new();
-    for t in 0..tokens {
-        for d in 0..width {
-            let head = d / (width / heads);
-            let weights: Vec<f64> = (0..tokens).map(|j| logit(t, head, j).exp()).collect();
-            let sum: f64 = weights.iter().enumerate().map(|(j, w)| w * value(j, d)).sum();
-            out.push(sum / weights.iter().sum::<f64>());
-        }
-    }
-    out
-}
-
-#[test]
-fn static_key_attention_is_right_folded_and_unfolded() {
-    let mut noise = Noise(13);
-    // More keys than tokens: the keys of tokens that are not there have no weight.
-    let (tokens, heads, keys, width) = (12, 2, 17, 14);
-    let channels = heads * keys + width;
-    assert_eq!(tokens * channels, HEIGHT * WIDTH * 3);
-    let x = noise.floats(tokens * channels);
-    let attributes = || [("heads", Attribute::Int(heads as i64)), ("keys", Attribute::Int(keys as i64))];
-    let shape = [1, tokens as i64, channels as i64];
-    let found = run(&x, &shape, |g| g.node("LookoutStaticKeyAttention", &["x"], "y", &attributes()), [tokens, width]);
-    let at = |t: usize, c: usize| f64::from(x[t * channels + c]);
-    let wanted = attention(tokens, heads, width, |t, h, j| at(t, h * keys + j), |t, d| at(t, heads * keys + d));
-    assert_near(&found, &wanted, 0.02, "folded");
-
-    let width = channels / 2;
-    let head_width = width / heads;
-    let (bytes, scale) = (noise.bytes(heads * head_width * keys), vec![0.004; heads * keys]);
-    let found = run(
-        &x,
-        &shape,
-        |graph| {
-            graph.constant("k", &[heads, head_width, keys], &bytes).constant("s", &[heads, keys], &scale).node(
-                "LookoutStaticKeyAttentionUnfolded",
-                &["x", "k", "s"],
-                "y",
-                &attributes(),
-            )
-        },
-        [tokens, width],
-    );
-    let logit = |t: usize, h: usize, j: usize| {
-        let key = |i: usize| f64::from(bytes[(h * head_width + i) * keys + j]);
-        (0..head_width).map(|i| at(t, h * head_width + i) * key(i)).sum::<f64>() * f64::from(0.004f32)
-    };
-    let wanted = attention(tokens, heads, width, logit, |t, d| at(t, width + d));
-    assert_near(&found, &wanted, 0.03, "unfolded");
 }
 
 /// A tower with every operator, large enough to be split over threads.

@@ -2,6 +2,8 @@
 //! computed alone and in the same order whatever the width, so results do not depend on it. Where the machine fuses
 //! multiply and add, so do they; the plain x86-64 build does not, and may differ from the others in the last bits.
 
+use super::quantise::ROUNDER;
+
 /// A register of [`COUNT`](Lanes::COUNT) floats.
 ///
 /// # Safety
@@ -55,8 +57,12 @@ pub(super) trait Lanes: Copy {
         unsafe { self.store(all.as_mut_ptr()) };
         all.iter().fold(0, |most, v| most.max(v.to_bits()))
     }
-    /// `round(self * factor) + offset` as bytes, ties to even; for results in `-127..=127` before the offset.
+    /// 2 to the power of the nearest whole number, and what is left of the exponent; for values in `-126..=127`.
+    unsafe fn split(self) -> (Self, Self);
+    /// `round(self * factor) + offset` as bytes, ties to even; for results in `-127..=255` before the offset.
     unsafe fn bytes(self, factor: Self, offset: u8, to: *mut u8);
+    /// `round(row * factor)` of 4 rows as bytes, those of a lane side by side: `4 * COUNT` bytes.
+    unsafe fn interleave(rows: [Self; 4], factor: Self, to: *mut i8);
 }
 
 /// An array for machines without a kernel of their own, and for what is narrower than a register.
@@ -115,10 +121,28 @@ impl<const N: usize, const FUSED: bool> Lanes for Array<N, FUSED> {
         Array(std::array::from_fn(|i| f32::from_bits(self.0[i].abs().to_bits().max(most.0[i].to_bits()))))
     }
     #[inline(always)]
-    unsafe fn bytes(self, factor: Self, offset: u8, to: *mut u8) {
-        let bytes: [u8; N] = std::array::from_fn(|i| {
-            ((self.0[i] * factor.0[i] + super::quantise::ROUNDER).to_bits() as u8).wrapping_add(offset)
+    unsafe fn split(self) -> (Self, Self) {
+        let rounded = self.0.map(|v| v + ROUNDER);
+        let power = rounded.map(|v| {
+            let whole = (v.to_bits() as i32).wrapping_sub(ROUNDER.to_bits() as i32);
+            f32::from_bits((whole.wrapping_add(127) as u32) << 23)
         });
+        (Array(power), Array(std::array::from_fn(|i| self.0[i] - (rounded[i] - ROUNDER))))
+    }
+    #[inline(always)]
+    unsafe fn interleave(rows: [Self; 4], factor: Self, to: *mut i8) {
+        for i in 0..N {
+            for (k, row) in rows.iter().enumerate() {
+                let whole = (row.0[i] * factor.0[i] + ROUNDER).to_bits() as i8;
+                // SAFETY: `to` is good for 4 N bytes, as the caller promises.
+                unsafe { to.add(i * 4 + k).write(whole) };
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn bytes(self, factor: Self, offset: u8, to: *mut u8) {
+        let bytes: [u8; N] =
+            std::array::from_fn(|i| ((self.0[i] * factor.0[i] + ROUNDER).to_bits() as u8).wrapping_add(offset));
         // SAFETY: `to` is good for N bytes, as the caller promises.
         unsafe { to.cast::<[u8; N]>().write_unaligned(bytes) }
     }
@@ -128,7 +152,7 @@ impl<const N: usize, const FUSED: bool> Lanes for Array<N, FUSED> {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::Lanes;
+    use super::{Lanes, ROUNDER};
 
     // SAFETY of every block below: the caller promises the instruction set and the room behind pointers.
 
@@ -220,6 +244,30 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn split(self) -> (Self, Self) {
+            // SAFETY: see above.
+            unsafe {
+                let rounder = _mm512_set1_ps(ROUNDER);
+                let rounded = _mm512_add_ps(self, rounder);
+                let fraction = _mm512_sub_ps(self, _mm512_sub_ps(rounded, rounder));
+                let bias = _mm512_set1_epi32(127i32.wrapping_sub(ROUNDER.to_bits() as i32));
+                let power = _mm512_slli_epi32::<23>(_mm512_add_epi32(_mm512_castps_si512(rounded), bias));
+                (_mm512_castsi512_ps(power), fraction)
+            }
+        }
+        #[inline(always)]
+        unsafe fn interleave(rows: [Self; 4], factor: Self, to: *mut i8) {
+            // SAFETY: see above.
+            unsafe {
+                let low = _mm512_set1_epi32(255);
+                let [a, b, c, d] = rows.map(|row| _mm512_cvtps_epi32(_mm512_mul_ps(row, factor)));
+                let ab = _mm512_or_si512(_mm512_and_si512(a, low), _mm512_slli_epi32::<8>(_mm512_and_si512(b, low)));
+                let cd = _mm512_or_si512(_mm512_and_si512(c, low), _mm512_slli_epi32::<8>(d));
+                let cd = _mm512_slli_epi32::<16>(cd);
+                _mm512_storeu_si512(to.cast(), _mm512_or_si512(ab, cd));
+            }
+        }
+        #[inline(always)]
         unsafe fn bytes(self, factor: Self, offset: u8, to: *mut u8) {
             // SAFETY: see above.
             unsafe {
@@ -302,12 +350,38 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn split(self) -> (Self, Self) {
+            // SAFETY: see above.
+            unsafe {
+                let rounder = _mm256_set1_ps(ROUNDER);
+                let rounded = _mm256_add_ps(self, rounder);
+                let fraction = _mm256_sub_ps(self, _mm256_sub_ps(rounded, rounder));
+                let bias = _mm256_set1_epi32(127i32.wrapping_sub(ROUNDER.to_bits() as i32));
+                let power = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_castps_si256(rounded), bias));
+                (_mm256_castsi256_ps(power), fraction)
+            }
+        }
+        #[inline(always)]
+        unsafe fn interleave(rows: [Self; 4], factor: Self, to: *mut i8) {
+            // SAFETY: see above.
+            unsafe {
+                let low = _mm256_set1_epi32(255);
+                let [a, b, c, d] = rows.map(|row| _mm256_cvtps_epi32(_mm256_mul_ps(row, factor)));
+                let ab = _mm256_or_si256(_mm256_and_si256(a, low), _mm256_slli_epi32::<8>(_mm256_and_si256(b, low)));
+                let cd = _mm256_or_si256(_mm256_and_si256(c, low), _mm256_slli_epi32::<8>(d));
+                let cd = _mm256_slli_epi32::<16>(cd);
+                _mm256_storeu_si256(to.cast(), _mm256_or_si256(ab, cd));
+            }
+        }
+        #[inline(always)]
         unsafe fn bytes(self, factor: Self, offset: u8, to: *mut u8) {
             // SAFETY: see above.
             unsafe {
                 let whole = _mm256_cvtps_epi32(_mm256_mul_ps(self, factor));
-                let pairs = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256::<1>(whole));
-                let bytes = _mm_add_epi8(_mm_packs_epi16(pairs, pairs), _mm_set1_epi8(offset as i8));
+                // The low byte alone, so that packing does not saturate.
+                let whole = _mm256_and_si256(whole, _mm256_set1_epi32(255));
+                let pairs = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256::<1>(whole));
+                let bytes = _mm_add_epi8(_mm_packus_epi16(pairs, pairs), _mm_set1_epi8(offset as i8));
                 _mm_storel_epi64(to.cast(), bytes);
             }
         }
@@ -318,7 +392,7 @@ mod x86 {
 mod neon {
     use std::arch::aarch64::*;
 
-    use super::Lanes;
+    use super::{Lanes, ROUNDER};
 
     // SAFETY of every block below: AArch64 always has these instructions, and the caller promises the room behind pointers.
 
@@ -384,6 +458,33 @@ mod neon {
             unsafe {
                 let bits = vreinterpretq_u32_f32(vabsq_f32(self));
                 vreinterpretq_f32_u32(vmaxq_u32(bits, vreinterpretq_u32_f32(most)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn split(self) -> (Self, Self) {
+            // SAFETY: see above.
+            unsafe {
+                let rounder = vdupq_n_f32(ROUNDER);
+                let rounded = vaddq_f32(self, rounder);
+                let fraction = vsubq_f32(self, vsubq_f32(rounded, rounder));
+                let bias = vdupq_n_s32(127i32.wrapping_sub(ROUNDER.to_bits() as i32));
+                let power = vshlq_n_s32::<23>(vaddq_s32(vreinterpretq_s32_f32(rounded), bias));
+                (vreinterpretq_f32_s32(power), fraction)
+            }
+        }
+        #[inline(always)]
+        unsafe fn interleave(rows: [Self; 4], factor: Self, to: *mut i8) {
+            // SAFETY: see above.
+            unsafe {
+                let [a, b, c, d] = rows.map(|row| vmovn_s32(vcvtnq_s32_f32(vmulq_f32(row, factor))));
+                let ab = vmovn_s16(vcombine_s16(a, b));
+                let cd = vmovn_s16(vcombine_s16(c, d));
+                // a0..a3 b0..b3 and c0..c3 d0..d3 to a0 b0 c0 d0, a1 b1 c1 d1, ...
+                let ab = vzip1_s8(ab, vext_s8::<4>(ab, ab));
+                let cd = vzip1_s8(cd, vext_s8::<4>(cd, cd));
+                let (ab, cd) = (vreinterpret_s16_s8(ab), vreinterpret_s16_s8(cd));
+                let all = vcombine_s16(vzip1_s16(ab, cd), vzip2_s16(ab, cd));
+                vst1q_s8(to, vreinterpretq_s8_s16(all));
             }
         }
         #[inline(always)]

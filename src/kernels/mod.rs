@@ -11,8 +11,9 @@
 //! | `ending` | what follows a product: scales, bias, activation, residual |
 //! | `float` | float activations times int8 weights (`precision = "weights"`) |
 //! | `depthwise` | depthwise convolution in float |
-//! | `lanes` | registers of floats, which those two and `quantise` are written in |
-//! | `vector` | loops that the compiler vectorises once per instruction set: activations, softmax, layer norm |
+//! | `softmax` | weights of attention, as bytes |
+//! | `lanes` | registers of floats, in which most loops are written once for all instruction sets |
+//! | `vector` | loops that the compiler vectorises once per instruction set: activations, layer norm |
 //! | `plain` | the reference, for any machine |
 //! | `avx512_vnni`, `avx_vnni`, `avx2` | x86-64 |
 //! | `neon_i8mm`, `neon_dot`, `neon` | AArch64 with products of matrices, with dot products, with neither |
@@ -27,6 +28,7 @@ mod lanes;
 mod pack;
 mod plain;
 mod quantise;
+mod softmax;
 #[macro_use]
 mod vector;
 
@@ -58,7 +60,8 @@ pub use ending::Finish;
 pub use float::{Columns, Strides};
 pub use pack::{PANEL, Packed, check};
 pub use quantise::{Form, Rows};
-pub use vector::{Activation, activate, add, layer_norm, softmax_to_bytes};
+pub use softmax::softmax_to_bytes;
+pub use vector::{Activation, activate, add, layer_norm};
 
 /// An instruction set that this machine has. A value is proof of it: there is no way to make one without looking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

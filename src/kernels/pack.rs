@@ -1,6 +1,10 @@
 //! Weights in the order in which kernels read them: panels of 16 columns, in each panel groups of 4 rows, in each group
 //! the 4 bytes of a column side by side. A group is 64 bytes and lies on a cache line.
 
+use super::Kernel;
+use super::lanes::{Lanes, multilanes};
+use super::quantise::{Rows, SMALLEST, byte};
+
 /// Columns in a panel.
 pub const PANEL: usize = 16;
 /// Rows in a group.
@@ -46,50 +50,47 @@ impl Packed {
 
     /// Quantises and packs a float matrix `[depth, columns]` whose rows lie `stride` floats apart, each column
     /// symmetric over its largest finite magnitude. NaN becomes 0 and an infinity the largest finite value of its column.
-    /// The storage of `self` is reused. For [`Form::Positive`](super::Form::Positive) rows only: the correction stays 0.
-    pub fn repack(&mut self, values: &[f32], stride: usize, depth: usize, columns: usize) {
+    /// The storage of `self` is reused.
+    ///
+    /// # Panics
+    /// When the shapes do not fit together.
+    pub fn repack(&mut self, kernel: Kernel, values: &[f32], stride: usize, depth: usize, columns: usize) {
         assert!(columns > 0 && depth > 0 && stride >= columns && values.len() >= (depth - 1) * stride + columns);
         self.shape(depth, columns);
-        let rows = || values.chunks(stride).take(depth).map(|row| &row[..columns]);
-        let scale = &mut self.scale[..columns];
-        for row in rows() {
-            for (s, v) in scale.iter_mut().zip(row) {
-                let magnitude = v.abs();
-                *s = if magnitude < f32::INFINITY { s.max(magnitude) } else { *s };
-            }
-        }
-        // The bias array holds the reciprocals while the values are quantised.
-        for (s, inverse) in scale.iter_mut().zip(&mut self.bias) {
-            *inverse = if *s >= super::quantise::SMALLEST { 127.0 / *s } else { 0.0 };
-            *s = if *s >= super::quantise::SMALLEST { *s / 127.0 } else { 0.0 };
-        }
+        // SAFETY: the shapes were checked, `shape` made room, and `kernel` proves the instruction set.
+        unsafe { repack(kernel, self, values, stride) };
+    }
+
+    /// Quantises and packs the transpose of a float matrix `[columns, depth]` whose rows lie `stride` floats apart, each row
+    /// as [`Rows::quantise`] does; what it stands for is multiplied by `factor`. The storage of `self` and of `rows` is
+    /// reused.
+    ///
+    /// # Panics
+    /// When the shapes do not fit together.
+    #[allow(clippy::too_many_arguments)]
+    pub fn repack_transposed(
+        &mut self,
+        kernel: Kernel,
+        values: &[f32],
+        stride: usize,
+        depth: usize,
+        columns: usize,
+        factor: f32,
+        rows: &mut Rows,
+    ) {
+        assert!(columns > 0 && depth > 0 && stride >= depth && values.len() >= (columns - 1) * stride + depth);
+        self.shape(depth, columns);
         let groups = depth.div_ceil(GROUP);
-        for (panel, lines) in self.lines.chunks_exact_mut(groups).enumerate() {
-            let first = panel * PANEL;
-            let width = PANEL.min(columns - first);
-            let mut inverse = [0f32; PANEL];
-            inverse[..width].copy_from_slice(&self.bias[first..first + width]);
-            for (group, line) in lines.iter_mut().enumerate() {
-                for k in 0..GROUP.min(depth - group * GROUP) {
-                    let row = &values[(group * GROUP + k) * stride + first..][..width];
-                    let mut q = [0i8; PANEL];
-                    // The same loop twice: over a whole panel its length is known, and it vectorises.
-                    if let Ok(row) = <&[f32; PANEL]>::try_from(row) {
-                        for (q, (v, inverse)) in q.iter_mut().zip(row.iter().zip(&inverse)) {
-                            *q = super::quantise::byte(v * inverse);
-                        }
-                    } else {
-                        for (q, (v, inverse)) in q.iter_mut().zip(row.iter().zip(&inverse)) {
-                            *q = super::quantise::byte(v * inverse);
-                        }
-                    }
-                    for (n, q) in q.iter().enumerate() {
-                        line.0[n * GROUP + k] = *q;
-                    }
-                }
+        for (n, row) in values.chunks(stride).take(columns).enumerate() {
+            let (bytes, scale) = rows.quantise_one(kernel, &row[..depth]);
+            self.scale[n] = scale * factor;
+            self.correction[n] = -128 * bytes.iter().map(|b| i32::from(*b as i8)).sum::<i32>();
+            let lines = &mut self.lines[n / PANEL * groups..][..groups];
+            for (line, four) in lines.iter_mut().zip(bytes.chunks_exact(GROUP)) {
+                let place = n % PANEL * GROUP;
+                line.0[place..place + GROUP].copy_from_slice(&[0, 1, 2, 3].map(|k| four[k] as i8));
             }
         }
-        self.bias.fill(0.0);
     }
 
     /// Rows of the matrix.
@@ -187,4 +188,70 @@ pub fn check(weight: &[i8], depth: usize, columns: usize, scale: &[f32], bias: &
         return Err(format!("the bias of column {n} is {}; it must be finite", bias[n]));
     }
     Ok(())
+}
+
+#[inline(always)]
+unsafe fn repack_body<V: Lanes>(packed: &mut Packed, values: &[f32], stride: usize) {
+    let (depth, columns) = (packed.depth, packed.columns);
+    let groups = depth.div_ceil(GROUP);
+    for first in (0..columns).step_by(V::COUNT) {
+        let count = V::COUNT.min(columns - first);
+        // SAFETY: `count` columns are left from `first` on; a line has room for a register of columns, because PANEL is a
+        // multiple of COUNT; the caller has the instruction set.
+        unsafe {
+            let load = |k: usize| {
+                let from = values.as_ptr().add(k * stride + first);
+                if count == V::COUNT { V::load(from) } else { V::load_some(from, count) }
+            };
+            let mut most = V::splat(0.0);
+            for k in 0..depth {
+                most = load(k).magnitude(most);
+            }
+            let strange = most.most() >= f32::INFINITY.to_bits();
+            let mut largest = [0f32; PANEL];
+            most.store(largest.as_mut_ptr());
+            if strange {
+                for (n, largest) in largest[..count].iter_mut().enumerate() {
+                    let column = (0..depth).map(|k| values[k * stride + first + n].abs());
+                    *largest = column.filter(|v| v.is_finite()).fold(0.0, f32::max);
+                }
+            }
+            let mut inverse = [0f32; PANEL];
+            for (n, (inverse, largest)) in inverse.iter_mut().zip(&largest).take(count).enumerate() {
+                if *largest >= SMALLEST {
+                    *inverse = 127.0 / *largest;
+                    packed.scale[first + n] = *largest / 127.0;
+                }
+            }
+            let lines = &mut packed.lines[first / PANEL * groups..][..groups];
+            let factor = V::load(inverse.as_ptr());
+            let mut sums = [0i32; PANEL];
+            for (group, line) in lines.iter_mut().enumerate() {
+                let k = group * GROUP;
+                if strange {
+                    for n in 0..count {
+                        for k in k..depth.min(k + GROUP) {
+                            let q = byte(values[k * stride + first + n] * inverse[n]);
+                            line.0[(first % PANEL + n) * GROUP + k % GROUP] = q;
+                        }
+                    }
+                } else {
+                    let row = |i: usize| if k + i < depth { load(k + i) } else { V::splat(0.0) };
+                    let rows = [row(0), row(1), row(2), row(3)];
+                    V::interleave(rows, factor, line.0.as_mut_ptr().add(first % PANEL * GROUP));
+                }
+                let bytes = &line.0[first % PANEL * GROUP..][..V::COUNT * GROUP];
+                for (sum, four) in sums.iter_mut().zip(bytes.chunks_exact(GROUP)) {
+                    *sum += four.iter().map(|q| i32::from(*q)).sum::<i32>();
+                }
+            }
+            for (correction, sum) in packed.correction[first..].iter_mut().zip(&sums).take(count) {
+                *correction = -128 * sum;
+            }
+        }
+    }
+}
+
+multilanes! {
+    unsafe fn repack(packed: &mut Packed, values: &[f32], stride: usize) = repack_body
 }

@@ -46,6 +46,14 @@ impl Rows {
         unsafe { quantise_rows(kernel, x, depth, self.depth, &mut self.bytes, &mut self.scale, offset) };
     }
 
+    /// One row in the form [`Form::Signed`], whatever the kernel: its bytes, padded with zeros, and its scale.
+    pub(super) fn quantise_one(&mut self, kernel: Kernel, x: &[f32]) -> (&[u8], f32) {
+        self.reset(1, x.len(), Form::Signed);
+        // SAFETY: `reset` made room for one row; `kernel` proves the instruction set.
+        unsafe { quantise_rows(kernel, x, x.len(), self.depth, &mut self.bytes, &mut self.scale, 0) };
+        (&self.bytes[..self.depth], self.scale[0])
+    }
+
     /// Rows of [`Form::Positive`] that `fill` writes: it gets the row's number and its `depth` bytes, and returns the
     /// row's scale.
     pub fn fill(&mut self, count: usize, depth: usize, mut fill: impl FnMut(usize, &mut [u8]) -> f32) {

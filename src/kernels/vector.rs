@@ -1,4 +1,4 @@
-//! Activations, softmax and layer norm, written once in plain Rust and compiled once per instruction set, so that the
+//! Activations and layer norm, written once in plain Rust and compiled once per instruction set, so that the
 //! compiler vectorises them. Where the machine fuses multiply and add, so do they; the plain x86-64 build does not, and may differ from the
 //! others in the last bits.
 
@@ -144,38 +144,6 @@ fn exp<const FUSED: bool>(x: f32) -> f32 {
         p = fused::<FUSED>(p, f, c);
     }
     f32::from_bits((whole.wrapping_add(127) as u32) << 23) * p
-}
-
-#[inline(always)]
-fn softmax_body<const FUSED: bool>(logits: &[f32], most: f32, exps: &mut Vec<f32>, bytes: &mut [u8], scale: &mut f32) {
-    const LANES: usize = 32;
-    let mut lanes = [f32::MIN; LANES];
-    let blocks = logits.chunks_exact(LANES);
-    let rest = blocks.remainder();
-    for block in blocks {
-        for l in 0..LANES {
-            lanes[l] = if block[l] > lanes[l] { block[l] } else { lanes[l] };
-        }
-    }
-    let largest = lanes.iter().chain(rest).fold(f32::MIN, |a, v| if *v > a { *v } else { a }).min(f32::MAX);
-    exps.clear();
-    exps.extend(logits.iter().map(|v| {
-        let v = if *v == f32::INFINITY { largest } else { *v };
-        exp::<FUSED>(v - largest)
-    }));
-    // Adding 2^23 leaves the rounded value in the low byte.
-    for (byte, e) in bytes.iter_mut().zip(exps.iter()) {
-        *byte = (e * most + 8_388_608.0).to_bits() as u8;
-    }
-    let sum: u32 = bytes.iter().map(|b| u32::from(*b)).sum();
-    *scale = if sum > 0 { 1.0 / sum as f32 } else { 0.0 };
-}
-
-multiversion! {
-    /// The softmax of `logits` as bytes up to `most`, and the scale that makes them sum to 1. NaN has no weight, an
-    /// infinite logit that of the largest finite float. `exps` is scratch; `bytes` is as long as `logits`.
-    pub fn softmax_to_bytes(logits: &[f32], most: f32, exps: &mut Vec<f32>, bytes: &mut [u8], scale: &mut f32)
-        = softmax_body
 }
 
 #[inline(always)]

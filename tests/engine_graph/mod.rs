@@ -1,6 +1,9 @@
 //! Small ONNX files and bundles, written byte by byte: tests need graphs that no exporter would make.
 #![allow(dead_code)]
 
+#[cfg(feature = "engine")]
+pub mod tower;
+
 use std::fmt::Write as _;
 use std::path::Path;
 

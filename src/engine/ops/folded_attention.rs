@@ -5,7 +5,7 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
 use super::Operator;
-use super::static_keys::Sequence;
+use super::sequence::{Reach, Sequence};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Folded {
@@ -47,7 +47,8 @@ impl Operator for Folded {
         }
         let values = self.heads * self.keys;
         for (x, out) in x.chunks_exact(tokens * stride).zip(out.chunks_exact_mut(tokens * (stride - values))) {
-            Sequence { x, stride, values, heads: self.heads }.attend(out, self.keys, |_, _, _, _| None);
+            let sequence = Sequence { x, stride, values, heads: self.heads, reach: Reach::All };
+            sequence.attend(out, self.keys, |_, _, _, _| None);
         }
         Ok(())
     }

@@ -8,11 +8,13 @@
 //! | `LookoutConv` | `conv` |
 //! | `LookoutDepthwise` | `depthwise` |
 //! | `LookoutLayerNorm` | `layer_norm` |
+//! | `LookoutAttention` | `attention` |
 //! | `LookoutStaticKeyAttention` | `folded_attention` |
 //! | `LookoutStaticKeyAttentionUnfolded` | `unfolded_attention` |
 //!
 //! Constants are checked when the file is loaded: a wrong shape, type, scale or attribute is an error that names the node.
 
+mod attention;
 mod conv;
 mod dense;
 mod depthwise;
@@ -20,8 +22,8 @@ mod folded_attention;
 mod layer_norm;
 mod linear;
 mod scratch;
+mod sequence;
 mod shifted_linear;
-mod static_keys;
 mod unfolded_attention;
 
 use std::fmt::Debug;
@@ -40,6 +42,7 @@ pub(super) fn register(onnx: &mut Onnx) {
     register.insert(conv::Conv::NAME, build::<conv::Conv>);
     register.insert(depthwise::Depthwise::NAME, build::<depthwise::Depthwise>);
     register.insert(layer_norm::LayerNorm::NAME, build::<layer_norm::LayerNorm>);
+    register.insert(attention::Attention::NAME, build::<attention::Attention>);
     register.insert(folded_attention::Folded::NAME, build::<folded_attention::Folded>);
     register.insert(unfolded_attention::Unfolded::NAME, build::<unfolded_attention::Unfolded>);
 }

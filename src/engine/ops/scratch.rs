@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::kernels::Rows;
+use crate::kernels::{Packed, Rows};
 
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
@@ -10,7 +10,10 @@ pub(super) struct Scratch {
     pub(super) patches: Vec<f32>,
     pub(super) queries: Vec<f32>,
     pub(super) logits: Vec<f32>,
-    pub(super) exps: Vec<f32>,
+    /// Per head, of the thread that runs the operator.
+    pub(super) keys: Vec<Packed>,
+    pub(super) values: Vec<Packed>,
+    pub(super) packed: Packed,
 }
 
 /// Calls `work` with this thread's buffers. They are taken out for the time of the call, so a nested call gets new ones.

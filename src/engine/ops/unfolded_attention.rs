@@ -5,8 +5,8 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
 use super::Operator;
-use super::static_keys::Sequence;
-use crate::kernels::{Finish, Kernel, PANEL, Packed};
+use super::sequence::{Reach, Sequence};
+use crate::kernels::{Kernel, PANEL, Packed};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Unfolded {
@@ -60,21 +60,11 @@ impl Operator for Unfolded {
         }
         let kernel = Kernel::chosen();
         let width = stride / 2;
-        let head_width = width / self.heads;
         let panels = tokens.div_ceil(PANEL);
         for (x, out) in x.chunks_exact(tokens * stride).zip(out.chunks_exact_mut(tokens * width)) {
-            let sequence = Sequence { x, stride, values: width, heads: self.heads };
+            let sequence = Sequence { x, stride, values: width, heads: self.heads, reach: Reach::All };
             sequence.attend(out, self.keys, |scratch, head, first, rows| {
-                scratch.queries.clear();
-                for token in first..first + rows {
-                    let query = &x[token * stride + head * head_width..][..head_width];
-                    scratch.queries.extend_from_slice(query);
-                }
-                scratch.rows.quantise(kernel, &scratch.queries, head_width);
-                let stride = panels * PANEL;
-                scratch.logits.resize(rows * stride, 0.0);
-                kernel.multiply(&scratch.rows, &keys[head], 0..panels, Finish::NONE, &mut scratch.logits, stride);
-                Some(stride)
+                Some(sequence.multiply_queries(scratch, kernel, &keys[head], head, first, rows, panels))
             });
         }
         Ok(())
