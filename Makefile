@@ -12,7 +12,7 @@ QUESTION ?= what is the woman wearing?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm64 test-miri lint doc deny bench fmt bundle tools
+.PHONY: help demo test test-arm64 test-miri lint doc deny bench stages fmt bundle tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,7 +70,22 @@ deny: ## licences, sources and bans of the dependencies (needs cargo-deny)
 doc: tools ## the library's documentation, without warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(PROFILE) --no-deps
 
-bench: tools ## cold start, milliseconds of each stage, memory
+# `make bench BENCH_OPTIONS=--quick` takes a minute once everything is built. BENCH_PYTHON is a Python that has
+# benches/requirements.txt already.
+BENCH_PYTHON ?= benches/venv/bin/python
+
+bench: tools $(filter benches/venv/%,$(BENCH_PYTHON)) ## against onnxruntime, tract and rten (needs Python 3.11; builds tract once more, for speed)
+	@$(CARGO) build $(PROFILE) --package lookout-bench --features ours --bin ours
+	@$(CARGO) build --profile peers --locked --package lookout-bench --features tract,rten --bin peers
+	@$(BENCH_PYTHON) benches/compare.py $(BENCH_OPTIONS)
+
+benches/venv/bin/python: benches/requirements.txt
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { $(call install,python3-venv,Python's venv); }
+	python3 -m venv benches/venv
+	benches/venv/bin/pip install --quiet --requirement benches/requirements.txt
+	@touch $@
+
+stages: tools ## cold start, milliseconds of each stage, memory: `lookout bench`
 	@$(CARGO) build $(PROFILE)
 	@$(LOOKOUT) bench
 
