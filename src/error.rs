@@ -33,6 +33,8 @@ pub enum Code {
     Engine,
     /// A result could not be written.
     Output,
+    /// The work was ended early, by hand or by its time limit.
+    Stopped,
 }
 
 impl Error {
@@ -77,6 +79,7 @@ impl Code {
             Code::Unsupported => "unsupported",
             Code::Engine => "engine",
             Code::Output => "output",
+            Code::Stopped => "stopped",
         }
     }
 

@@ -3,6 +3,7 @@
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
+use super::program::Input;
 use super::session::Session;
 use super::{Options, Patches};
 use crate::bundle::{Bundle, Role};
@@ -50,6 +51,13 @@ impl Grounder {
                 self.phrase
             )));
         }
+        if let Some(steps) = self.session.compiled(0)? {
+            let mut inputs = [Input::Floats(&patches.data), Input::Floats(phrase)];
+            if self.order == [1, 0] {
+                inputs.swap(0, 1);
+            }
+            return self.session.execute(&steps, &inputs, |output| self.boxes(output));
+        }
         let mut inputs = tvec!(
             self.session.tensor(&[1, self.count, self.width], &patches.data)?,
             self.session.tensor(&[1, self.phrase], phrase)?
@@ -58,8 +66,12 @@ impl Grounder {
             inputs.swap(0, 1);
         }
         let outputs = self.session.run(inputs)?;
-        let boxes = self.session.floats(&outputs[self.boxes], "boxes", self.count * 4)?;
-        let scores = self.session.floats(&outputs[self.scores], "scores", self.count)?;
+        self.boxes(&|ix| outputs[ix].try_as_plain_ram()?.as_slice::<f32>())
+    }
+
+    fn boxes<'a>(&self, output: &dyn Fn(usize) -> TractResult<&'a [f32]>) -> crate::Result<Vec<([f32; 4], f32)>> {
+        let boxes = self.session.sized(output(self.boxes), "boxes", self.count * 4)?;
+        let scores = self.session.sized(output(self.scores), "scores", self.count)?;
         if !boxes.iter().chain(scores).all(|v| v.is_finite()) {
             return Err(self.session.complain("a box or score is not finite"));
         }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
+use super::program::Input;
 use super::session::Session;
-use super::{Options, normalised};
+use super::{Options, normalise};
 use crate::bundle::{Bundle, Role};
 
 /// A loaded image tower. Cheap to share between threads by reference.
@@ -62,22 +63,46 @@ impl ImageTower {
 
     /// Pixels `[3, height, width]` as [`Preprocess`](crate::picture::Preprocess) makes them.
     pub fn encode(&self, pixels: &[f32]) -> crate::Result<Features> {
+        let mut features = Features { embedding: Vec::new(), patches: None };
+        self.encode_into(pixels, &mut features)?;
+        Ok(features)
+    }
+
+    /// As [`ImageTower::encode`], into the memory of an earlier picture's features where nothing else holds them. On one
+    /// thread a bundle of lookout's own operators then allocates nothing.
+    pub fn encode_into(&self, pixels: &[f32], features: &mut Features) -> crate::Result<()> {
         let wanted: usize = self.shape.iter().product();
         if pixels.len() != wanted {
             return Err(self.session.complain(format_args!("a picture has {} floats, not {wanted}", pixels.len())));
         }
-        let input = self.session.tensor(&self.shape, pixels)?;
-        let outputs = self.session.run(tvec!(input))?;
-        let embedding = self.session.floats(&outputs[self.embedding], "embedding", self.width)?;
-        let embedding = normalised(embedding.to_vec())
-            .ok_or_else(|| self.session.complain("an embedding is not finite or all 0"))?;
-        let patches = match self.patches {
-            None => None,
-            Some((output, count, width)) => {
-                let data = self.session.floats(&outputs[output], "patches", count * width)?;
-                Some(Patches { count, width, data: data.into() })
-            }
+        let Some(steps) = self.session.compiled(0)? else {
+            let input = self.session.tensor(&self.shape, pixels)?;
+            let outputs = self.session.run(tvec!(input))?;
+            return self.fill(features, &|ix| outputs[ix].try_as_plain_ram()?.as_slice::<f32>());
         };
-        Ok(Features { embedding, patches })
+        self.session.execute(&steps, &[Input::Floats(pixels)], |output| self.fill(features, output))
+    }
+
+    fn fill<'a>(&self, features: &mut Features, output: &dyn Fn(usize) -> TractResult<&'a [f32]>) -> crate::Result<()> {
+        let embedding = self.session.sized(output(self.embedding), "embedding", self.width)?;
+        features.embedding.clear();
+        features.embedding.extend_from_slice(embedding);
+        if !normalise(&mut features.embedding) {
+            return Err(self.session.complain("an embedding is not finite or all 0"));
+        }
+        let Some((ix, count, width)) = self.patches else {
+            features.patches = None;
+            return Ok(());
+        };
+        let data = self.session.sized(output(ix), "patches", count * width)?;
+        if let Some(patches) = &mut features.patches
+            && (patches.count, patches.width) == (count, width)
+            && let Some(held) = Arc::get_mut(&mut patches.data)
+        {
+            held.copy_from_slice(data);
+        } else {
+            features.patches = Some(Patches { count, width, data: data.into() });
+        }
+        Ok(())
     }
 }

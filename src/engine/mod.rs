@@ -7,7 +7,11 @@
 //! |---|---|
 //! | `ops` | one file per operator |
 //! | `recognise` | other people's quantised layers, put into these operators |
-//! | `session` | loading a role's file, running it, errors in words |
+//! | `program` | a network as steps over planned buffers, run without allocating; else tract's own plan runs it |
+//! | `load` | from a file to tract's simplified graph |
+//! | `session` | one role's network, ready to run; errors in words |
+//! | `guard` | tract's panics and errors as sentences |
+//! | `stop` | ending a run early |
 //! | `threads` | work over a private pool; results do not depend on the number of threads |
 //! | `image`, `text`, `decoder`, `ground` | the networks by role |
 //!
@@ -16,16 +20,21 @@
 
 mod decoder;
 mod ground;
+mod guard;
 mod image;
+mod load;
 mod ops;
+mod program;
 mod recognise;
 mod session;
+mod stop;
 mod text;
 mod threads;
 
 pub use decoder::{Attending, Cache, Decoder};
 pub use ground::Grounder;
 pub use image::{Features, ImageTower, Patches};
+pub use stop::Stop;
 pub use text::TextTower;
 
 /// Name of the int8 kernel that this machine uses, for `bench` and bug reports.
@@ -52,12 +61,12 @@ impl Options {
     }
 }
 
-/// Scales to length 1. `None` when a value is not finite or all are 0.
-fn normalised(mut values: Vec<f32>) -> Option<Vec<f32>> {
+/// Scales to length 1. `false` when a value is not finite or all are 0.
+fn normalise(values: &mut [f32]) -> bool {
     let length = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
     if !(length.is_finite() && length > 0.0) {
-        return None;
+        return false;
     }
     values.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
-    Some(values)
+    true
 }

@@ -1,30 +1,38 @@
 //! One role's network: loaded, optimised and ready to run from any thread.
 
-use std::cell::Cell;
-use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use rayon::ThreadPool;
-use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
-use super::{Options, ops, recognise, threads};
+use super::guard::guarded;
+use super::load::{Declared, read, symbol_of};
+use super::program::{Buffers, Input, Program};
+use super::stop::Stop;
+use super::{Options, threads};
 use crate::bundle::{Bundle, Role};
 use crate::{Code, Error};
 
-/// Inputs of a graph as the file declares them, in order.
-pub(super) struct Declared<'a> {
-    model: &'a mut InferenceModel,
-}
-
 /// A network that is ready to run.
 pub(super) struct Session {
-    plan: Arc<TypedRunnableModel>,
+    /// As tract simplified it, with the symbol that its shapes depend on.
+    model: TypedModel,
+    symbol: Option<Symbol>,
+    /// Steps for each value of the symbol that was met; none where tract's plan runs the network.
+    programs: Option<RwLock<BySize>>,
+    plan: Option<Arc<TypedRunnableModel>>,
     outputs: Vec<String>,
     pool: Option<Arc<ThreadPool>>,
     what: String,
+}
+
+type BySize = Vec<(usize, Arc<Compiled>)>;
+
+/// A program, and the buffers that no run uses at the moment.
+pub(super) struct Compiled {
+    program: Program,
+    idle: Mutex<Vec<Buffers>>,
 }
 
 impl Session {
@@ -40,14 +48,64 @@ impl Session {
         };
         let what = format!("the {} ({} of bundle {})", title(role), entry.path, bundle.name());
         let pool = threads::pool(options.thread_count())?;
-        let (plan, outputs) = guarded(|| read(bytes, shape)).map_err(|cause| {
+        let loaded = guarded(|| {
+            let (model, outputs) = read(bytes, shape)?;
+            let symbol = symbol_of(&model)?;
+            // One token is as good as any to see whether there is a step for each node.
+            let first = compile(&model, symbol.as_ref(), 1)?;
+            let plan = if first.is_some() { None } else { Some(model.clone().into_optimized()?.into_runnable()?) };
+            let programs = first.map(|first| RwLock::new(vec![(1, Arc::new(first))]));
+            Ok((model, outputs, symbol, programs, plan))
+        });
+        let (model, outputs, symbol, programs, plan) = loaded.map_err(|cause| {
             Error::new(
                 Code::Engine,
                 format!("{what} cannot be loaded: {cause}"),
                 "run `lookout bundle check` on the bundle; a file of your own must be ONNX that tract can run, with all weights inside",
             )
         })?;
-        Ok(Session { plan, outputs, pool, what })
+        Ok(Session { model, symbol, programs, plan, outputs, pool, what })
+    }
+
+    /// The steps of this network where its symbol has the value `size` (which does not matter when it has no symbol);
+    /// `None` when tract's plan runs it.
+    pub(super) fn compiled(&self, size: usize) -> crate::Result<Option<Arc<Compiled>>> {
+        let Some(programs) = &self.programs else { return Ok(None) };
+        let size = if self.symbol.is_some() { size } else { 1 };
+        let found = |all: &BySize| all.iter().find(|(n, _)| *n == size).map(|(_, c)| c.clone());
+        if let Some(compiled) = found(&programs.read().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(Some(compiled));
+        }
+        let made = guarded(|| compile(&self.model, self.symbol.as_ref(), size)).map_err(|cause| self.failed(&cause))?;
+        let made = Arc::new(made.ok_or_else(|| self.failed("it has no steps for this size"))?);
+        let mut programs = programs.write().unwrap_or_else(PoisonError::into_inner);
+        programs.push((size, made.clone()));
+        Ok(Some(made))
+    }
+
+    /// Runs steps from [`Session::compiled`]; `read` gets the outputs' floats, in order of the graph.
+    pub(super) fn execute<T>(
+        &self,
+        compiled: &Compiled,
+        inputs: &[Input],
+        read: impl for<'a> FnOnce(&dyn Fn(usize) -> TractResult<&'a [f32]>) -> crate::Result<T>,
+    ) -> crate::Result<T> {
+        let stop = Stop::current();
+        let idle = || compiled.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffers = idle().pop().unwrap_or_else(|| compiled.program.buffers());
+        let run = || guarded(|| compiled.program.run(&mut buffers, inputs, &stop));
+        let done = threads::inside(self.pool.as_deref(), run);
+        let result = match done {
+            Ok(()) => read(&|ix| compiled.program.output(&buffers, inputs, ix)),
+            Err(_) if stop.is_due() => Err(stopped(&self.what)),
+            Err(cause) => Err(self.failed(&cause)),
+        };
+        idle().push(buffers);
+        result
+    }
+
+    fn failed(&self, cause: &str) -> Error {
+        Error::new(Code::Engine, format!("{} failed: {cause}", self.what), "run `lookout bundle check` on the bundle")
     }
 
     /// Names of the outputs, in order.
@@ -57,14 +115,16 @@ impl Session {
 
     /// Runs the network once.
     pub(super) fn run(&self, inputs: TVec<TValue>) -> crate::Result<TVec<TValue>> {
-        let plan = &self.plan;
-        threads::inside(self.pool.as_deref(), || guarded(|| plan.run(inputs))).map_err(|cause| {
-            Error::new(
-                Code::Engine,
-                format!("{} failed: {cause}", self.what),
-                "run `lookout bundle check` on the bundle",
-            )
-        })
+        if Stop::current().is_due() {
+            return Err(stopped(&self.what));
+        }
+        let work = || {
+            guarded(|| match &self.plan {
+                Some(plan) => plan.run(inputs),
+                None => bail!("it has no plan"),
+            })
+        };
+        threads::inside(self.pool.as_deref(), work).map_err(|cause| self.failed(&cause))
     }
 
     /// An error about what this network is or gave.
@@ -85,8 +145,7 @@ impl Session {
     /// Position of the embedding: the first of `names` that is an output, else the first output of rank 2.
     pub(super) fn embedding_output(&self, names: &[&str]) -> crate::Result<usize> {
         let named = names.iter().find_map(|name| self.outputs.iter().position(|n| n == name));
-        let ranked =
-            || (0..self.outputs.len()).find(|ix| self.plan.model().output_fact(*ix).is_ok_and(|f| f.rank() == 2));
+        let ranked = || (0..self.outputs.len()).find(|ix| self.model.output_fact(*ix).is_ok_and(|f| f.rank() == 2));
         named.or_else(ranked).ok_or_else(|| {
             self.complain(format_args!("none of its outputs {:?} is an embedding [1, width]", self.outputs))
         })
@@ -99,11 +158,20 @@ impl Session {
 
     /// The values of a float tensor of `count` values.
     pub(super) fn floats<'a>(&self, value: &'a TValue, name: &str, count: usize) -> crate::Result<&'a [f32]> {
-        let values = value.try_as_plain_ram().and_then(|v| v.as_slice::<f32>());
+        self.sized(value.try_as_plain_ram().and_then(|v| v.as_slice::<f32>()), name, count)
+    }
+
+    /// An output's floats, when there are `count`.
+    pub(super) fn sized<'a>(
+        &self,
+        values: TractResult<&'a [f32]>,
+        name: &str,
+        count: usize,
+    ) -> crate::Result<&'a [f32]> {
         match values {
             Ok(values) if values.len() == count => Ok(values),
             Ok(values) => Err(self.complain(format_args!("{name} has {} values, not {count}", values.len()))),
-            Err(_) => Err(self.complain(format_args!("{name} is {:?}, not float32", value.datum_type()))),
+            Err(_) => Err(self.complain(format_args!("{name} is not float32"))),
         }
     }
 }
@@ -114,141 +182,18 @@ impl std::fmt::Debug for Session {
     }
 }
 
-impl Declared<'_> {
-    /// Number of inputs.
-    pub(super) fn len(&self) -> usize {
-        self.model.inputs.len()
+/// Steps for one value of the symbol.
+fn compile(model: &TypedModel, symbol: Option<&Symbol>, size: usize) -> TractResult<Option<Compiled>> {
+    let mut values = SymbolValues::default();
+    if let Some(symbol) = symbol {
+        values.set(symbol, size as i64);
     }
-
-    /// Names of the inputs, in order.
-    pub(super) fn names(&self) -> Vec<String> {
-        self.model.inputs.iter().map(|o| self.model.nodes[o.node].name.clone()).collect()
-    }
-
-    /// Position of an input.
-    pub(super) fn position(&self, name: &str) -> TractResult<usize> {
-        let names = self.names();
-        names
-            .iter()
-            .position(|n| n == name)
-            .with_context(|| format!("it has no input {name}; its inputs are {names:?}"))
-    }
-
-    /// Element type that the file declares, else `default`.
-    pub(super) fn datum_type(&self, ix: usize, default: DatumType) -> TractResult<DatumType> {
-        Ok(self.model.input_fact(ix)?.datum_type.concretize().unwrap_or(default))
-    }
-
-    /// Size of a dimension where the file declares it as a number.
-    pub(super) fn declared(&self, ix: usize, axis: usize) -> TractResult<Option<usize>> {
-        let fact = self.model.input_fact(ix)?;
-        let dim = fact.shape.dims().nth(axis).and_then(|d| d.concretize());
-        Ok(dim.and_then(|d| d.to_usize().ok()))
-    }
-
-    /// The symbol `name` of the graph.
-    pub(super) fn symbol(&self, name: &str) -> TDim {
-        self.model.symbols.sym(name).to_dim()
-    }
-
-    /// Sets type and shape of an input; fails when the file declares others.
-    pub(super) fn set(&mut self, ix: usize, datum_type: DatumType, shape: &[TDim]) -> TractResult<()> {
-        let declared = self.model.input_fact(ix)?.clone();
-        let name = &self.model.nodes[self.model.inputs[ix].node].name;
-        if let Some(declared) = declared.datum_type.concretize() {
-            ensure!(declared == datum_type, "input {name} is {declared:?}, not {datum_type:?}");
-        }
-        if let Some(rank) = declared.shape.rank().concretize() {
-            ensure!(rank as usize == shape.len(), "input {name} has {rank} dimensions, not {shape:?}");
-        }
-        for (found, wanted) in declared.shape.dims().zip(shape) {
-            let found = found.concretize().and_then(|d| d.to_usize().ok());
-            if let (Some(found), Ok(wanted)) = (found, wanted.to_usize()) {
-                ensure!(found == wanted, "input {name} is {:?}, not {shape:?}", declared.shape);
-            }
-        }
-        self.model.set_input_fact(ix, InferenceFact::dt_shape(datum_type, shape))
-    }
+    let program = Program::compile(model, &values)?;
+    Ok(program.map(|program| Compiled { program, idle: Mutex::default() }))
 }
 
-type Loaded = (Arc<TypedRunnableModel>, Vec<String>);
-
-fn read(bytes: &[u8], shape: impl FnOnce(&mut Declared) -> TractResult<()>) -> TractResult<Loaded> {
-    let mut onnx = tract_onnx::onnx();
-    ops::register(&mut onnx);
-    let mut proto =
-        onnx.proto_model_for_read(&mut Cursor::new(bytes)).map_err(|_| TractError::msg("it is not an ONNX file"))?;
-    check(&proto)?;
-    recognise::rewrite(&mut proto)?;
-    let outputs = proto.graph.iter().flat_map(|g| &g.output).map(|o| o.name.clone()).collect();
-    let mut model = onnx.model_for_proto_model(&proto)?;
-    drop(proto);
-    shape(&mut Declared { model: &mut model })?;
-    let plan = model.into_typed()?.into_decluttered()?.into_optimized()?.into_runnable()?;
-    Ok((plan, outputs))
-}
-
-/// What tract takes for granted.
-fn check(proto: &ModelProto) -> TractResult<()> {
-    let graph = proto.graph.as_ref().context("it has no graph")?;
-    ensure!(!graph.output.is_empty(), "its graph has no outputs");
-    let made: std::collections::HashSet<&str> = (graph.node.iter().flat_map(|n| &n.output))
-        .chain(graph.input.iter().map(|i| &i.name))
-        .chain(graph.initializer.iter().map(|t| &t.name))
-        .map(String::as_str)
-        .collect();
-    for output in &graph.output {
-        ensure!(made.contains(output.name.as_str()), "nothing makes its output {}", output.name);
-    }
-    for tensor in &graph.initializer {
-        // A bundle's hashes do not cover other files.
-        ensure!(
-            tensor.external_data.is_empty(),
-            "its constant {} lies in another file; a bundle needs it inside",
-            tensor.name
-        );
-        let size = tensor.dims.iter().try_fold(1i64, |n, d| if *d < 0 { None } else { n.checked_mul(*d) });
-        ensure!(size.is_some_and(|n| n < 1 << 30), "its constant {} is {:?}", tensor.name, tensor.dims);
-    }
-    Ok(())
-}
-
-thread_local! {
-    /// Whether this thread is inside tract, where a panic is caught and told as an error.
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs `work`; errors and panics become a sentence. Such a panic is not printed; all others are, as before.
-fn guarded<T>(work: impl FnOnce() -> TractResult<T>) -> std::result::Result<T, String> {
-    static QUIET: Once = Once::new();
-    QUIET.call_once(|| {
-        let print = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !INSIDE.get() {
-                print(panic);
-            }
-        }));
-    });
-    let before = INSIDE.replace(true);
-    let result = catch_unwind(AssertUnwindSafe(work));
-    INSIDE.set(before);
-    match result {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(shortened(&format!("{error:#}"))),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            Err(format!("tract gave up: {}", shortened(text.unwrap_or("no reason given"))))
-        }
-    }
-}
-
-/// tract's messages can hold a whole node: the first 400 characters, on one line.
-fn shortened(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(400) {
-        Some((end, _)) => format!("{}...", &line[..end]),
-        None => line,
-    }
+fn stopped(what: &str) -> Error {
+    Error::new(Code::Stopped, format!("{what} was stopped"), "give it more time, or ask again")
 }
 
 fn title(role: Role) -> &'static str {
@@ -275,4 +220,91 @@ pub(super) fn lacking(bundle: &Bundle, role: Role) -> Error {
         format!("bundle {} has no {}, so it cannot {cannot}", bundle.name(), title(role)),
         "choose a bundle that has it with --bundle",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn default_bundle() -> Bundle {
+        Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default")).expect("the default bundle")
+    }
+
+    fn noise(count: usize, seed: u32) -> Vec<f32> {
+        let word =
+            |i: u32| i.wrapping_mul(2_654_435_761).wrapping_add(seed.wrapping_mul(40_503)).wrapping_mul(2_246_822_519);
+        (0..count as u32).map(|i| word(i) as f32 / u32::MAX as f32 * 2.0 - 1.0).collect()
+    }
+
+    /// Steps and tract's plan, on the same inputs.
+    fn agree(
+        role: Role,
+        set: impl FnOnce(&mut Declared) -> TractResult<()>,
+        inputs: &[(Vec<usize>, Vec<f32>)],
+        ids: &[i64],
+    ) {
+        let bundle = default_bundle();
+        let session = Session::load(&bundle, role, &Options { threads: 1 }, set).expect("loads");
+        let plan = session.model.clone().into_optimized().and_then(|m| m.into_runnable()).expect("a plan");
+        let mut given: Vec<Input> = inputs.iter().map(|(_, values)| Input::Floats(values)).collect();
+        let mut tensors: TVec<TValue> =
+            inputs.iter().map(|(shape, values)| session.tensor(shape, values).expect("an input")).collect();
+        if !ids.is_empty() {
+            given.push(Input::Ids(ids));
+            tensors.push(session.tensor(&[1, ids.len()], ids).expect("ids"));
+        }
+        let wanted = plan.run(tensors).expect("the plan runs");
+        let steps = session.compiled(ids.len()).expect("compiles").expect("has steps");
+        // Twice: the second run meets what the first left in the buffers.
+        for _ in 0..2 {
+            let found = session.execute(&steps, &given, |output| {
+                Ok((0..wanted.len()).map(|ix| output(ix).expect("an output").to_vec()).collect::<Vec<_>>())
+            });
+            for (ix, found) in found.expect("the steps run").iter().enumerate() {
+                let wanted = session.floats(&wanted[ix], "output", found.len()).expect("as many floats");
+                let largest = wanted.iter().fold(0f32, |a, v| a.max(v.abs()));
+                let wrong = found.iter().zip(wanted).fold(0f32, |a, (f, w)| a.max((f - w).abs()));
+                // tract sums and takes its sigmoid in another order, and one rounding can move a byte further down.
+                assert!(wrong <= 0.02 * largest, "{role:?} output {ix}: off by {wrong}, largest {largest}");
+                let dot: f64 = found.iter().zip(wanted).map(|(f, w)| f64::from(f * w)).sum();
+                let length = |v: &[f32]| v.iter().map(|x| f64::from(x * x)).sum::<f64>().sqrt();
+                let cosine = dot / (length(found) * length(wanted));
+                assert!(cosine > 0.99999, "{role:?} output {ix}: cosine {cosine}");
+            }
+        }
+    }
+
+    #[test]
+    fn steps_agree_with_the_plan() {
+        let shape = [1, 3, 256, 256];
+        let picture = (shape.to_vec(), noise(3 * 256 * 256, 1));
+        agree(Role::Image, |d| d.set(0, f32::datum_type(), &shape.map(|n| n.to_dim())), &[picture], &[]);
+        let patches = (vec![1, 256, 256], noise(256 * 256, 2));
+        let phrase = (vec![1, 384], noise(384, 3));
+        let set = |d: &mut Declared| {
+            d.set(0, f32::datum_type(), &[1, 256, 256].map(|n: usize| n.to_dim()))?;
+            d.set(1, f32::datum_type(), &[1, 384].map(|n: usize| n.to_dim()))
+        };
+        agree(Role::Ground, set, &[patches, phrase], &[]);
+        for ids in [&[101i64, 1037, 3899, 102][..], &[101, 102], &[7; 32]] {
+            let set = |d: &mut Declared| {
+                let length = d.symbol("L");
+                d.set(0, i64::datum_type(), &[1.to_dim(), length])
+            };
+            agree(Role::Text, set, &[], ids);
+        }
+    }
+
+    #[test]
+    fn buffers_are_shared_between_steps() {
+        let bundle = default_bundle();
+        let shape = [1usize, 3, 256, 256].map(|n| n.to_dim());
+        let session =
+            Session::load(&bundle, Role::Image, &Options { threads: 1 }, |d| d.set(0, f32::datum_type(), &shape));
+        let steps = session.expect("loads").compiled(0).expect("compiles").expect("has steps");
+        // The largest pair that lives at the same time, 128 x 128 x 96 and its depthwise result, is near 2 million floats.
+        assert!(steps.program.floats() < 6_000_000, "{} floats", steps.program.floats());
+    }
 }

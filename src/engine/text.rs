@@ -3,8 +3,9 @@
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
+use super::program::Input;
 use super::session::{Session, lacking};
-use super::{Options, normalised};
+use super::{Options, normalise};
 use crate::bundle::{Bundle, Role, TextInput};
 use crate::text::Tokenizer;
 use crate::{Code, Error};
@@ -92,19 +93,31 @@ impl TextTower {
         }
         let used = ids.len();
         ids.resize(self.length.unwrap_or(used), self.text.pad);
-        let feed = self.inputs.iter().map(|(feed, datum_type)| {
-            let values: Vec<i64> = match feed {
-                Feed::Ids => ids.iter().map(|id| i64::from(*id)).collect(),
-                Feed::Mask => (0..ids.len()).map(|i| i64::from(i < used)).collect(),
-                Feed::Segments => vec![0; ids.len()],
-            };
-            let tensor = self.session.tensor(&[1, ids.len()], &values)?.into_tensor();
-            let tensor = tensor.cast_to_dt(*datum_type).map(|t| t.into_owned().into_tvalue());
-            tensor.map_err(|e| self.session.complain(format_args!("ids cannot become {datum_type:?}: {e}")))
-        });
-        let outputs = self.session.run(feed.collect::<crate::Result<TVec<TValue>>>()?)?;
-        let embedding = self.session.floats(&outputs[self.embedding], "embedding", self.width)?;
-        normalised(embedding.to_vec()).ok_or_else(|| self.session.complain("an embedding is not finite or all 0"))
+        let mut embedding = Vec::with_capacity(self.width);
+        if let (Some(steps), [(Feed::Ids, _)]) = (self.session.compiled(ids.len())?, &self.inputs[..]) {
+            let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
+            self.session.execute(&steps, &[Input::Ids(&ids)], |output| {
+                embedding.extend_from_slice(self.session.sized(output(self.embedding), "embedding", self.width)?);
+                Ok(())
+            })?;
+        } else {
+            let feed = self.inputs.iter().map(|(feed, datum_type)| {
+                let values: Vec<i64> = match feed {
+                    Feed::Ids => ids.iter().map(|id| i64::from(*id)).collect(),
+                    Feed::Mask => (0..ids.len()).map(|i| i64::from(i < used)).collect(),
+                    Feed::Segments => vec![0; ids.len()],
+                };
+                let tensor = self.session.tensor(&[1, ids.len()], &values)?.into_tensor();
+                let tensor = tensor.cast_to_dt(*datum_type).map(|t| t.into_owned().into_tvalue());
+                tensor.map_err(|e| self.session.complain(format_args!("ids cannot become {datum_type:?}: {e}")))
+            });
+            let outputs = self.session.run(feed.collect::<crate::Result<TVec<TValue>>>()?)?;
+            embedding.extend_from_slice(self.session.floats(&outputs[self.embedding], "embedding", self.width)?);
+        }
+        if !normalise(&mut embedding) {
+            return Err(self.session.complain("an embedding is not finite or all 0"));
+        }
+        Ok(embedding)
     }
 
     /// The tower's tokenizer.

@@ -34,18 +34,30 @@ use tract_onnx::tract_hir::internal::*;
 
 use crate::kernels::{Activation, Window};
 
-/// Makes `onnx` know the operators of this folder.
-pub(super) fn register(onnx: &mut Onnx) {
-    let register = &mut onnx.op_register;
-    register.insert(linear::Linear::NAME, build::<linear::Linear>);
-    register.insert(shifted_linear::ShiftedLinear::NAME, build::<shifted_linear::ShiftedLinear>);
-    register.insert(conv::Conv::NAME, build::<conv::Conv>);
-    register.insert(depthwise::Depthwise::NAME, build::<depthwise::Depthwise>);
-    register.insert(layer_norm::LayerNorm::NAME, build::<layer_norm::LayerNorm>);
-    register.insert(attention::Attention::NAME, build::<attention::Attention>);
-    register.insert(folded_attention::Folded::NAME, build::<folded_attention::Folded>);
-    register.insert(unfolded_attention::Unfolded::NAME, build::<unfolded_attention::Unfolded>);
+macro_rules! operators {
+    ($($operator:ty),* $(,)?) => {
+        /// Makes `onnx` know the operators of this folder.
+        pub(super) fn register(onnx: &mut Onnx) {
+            $(onnx.op_register.insert(<$operator>::NAME, build::<$operator>);)*
+        }
+
+        /// The operator of a node, when it is one of this folder.
+        pub(super) fn native(node: &TypedNode) -> Option<Box<dyn Native>> {
+            None$(.or_else(|| wired::<$operator>(node)))*
+        }
+    };
 }
+
+operators!(
+    linear::Linear,
+    shifted_linear::ShiftedLinear,
+    conv::Conv,
+    depthwise::Depthwise,
+    layer_norm::LayerNorm,
+    attention::Attention,
+    folded_attention::Folded,
+    unfolded_attention::Unfolded,
+);
 
 /// One operator: its attributes, and what it does with them.
 trait Operator: Clone + Debug + PartialEq + Send + Sync + 'static {
@@ -124,6 +136,30 @@ impl<O: Operator> Expansion for Unwired<O> {
         let mut live = tvec!(inputs[0]);
         live.extend_from_slice(&inputs[1 + O::CONSTANTS.len()..]);
         model.wire_node(prefix, operator, &live)
+    }
+}
+
+/// An operator with its constants, whatever its type.
+pub(super) trait Native: Debug + Send + Sync {
+    /// Fills `out` from an `x` of `shape` and, where there is one, a residual of the shape of `out`.
+    fn run_into(&self, x: &[f32], shape: &[usize], residual: Option<&[f32]>, out: &mut [f32]) -> TractResult<()>;
+}
+
+fn wired<O: Operator>(node: &TypedNode) -> Option<Box<dyn Native>> {
+    node.op_as::<Wired<O>>().map(|wired| Box::new(wired.clone()) as Box<dyn Native>)
+}
+
+impl<O: Operator> Native for Wired<O> {
+    fn run_into(&self, x: &[f32], shape: &[usize], residual: Option<&[f32]>, out: &mut [f32]) -> TractResult<()> {
+        if let Some(residual) = residual {
+            ensure!(
+                residual.len() == out.len(),
+                "the residual has {} values, the output {}",
+                residual.len(),
+                out.len()
+            );
+        }
+        self.operator.run(&self.constants, x, shape, residual, out)
     }
 }
 
