@@ -80,12 +80,14 @@ pub(super) fn read(
     let mut proto =
         onnx.proto_model_for_read(&mut Cursor::new(bytes)).map_err(|_| TractError::msg("it is not an ONNX file"))?;
     check(&proto)?;
-    recognise::rewrite(&mut proto)?;
+    let layers = recognise::rewrite(&mut proto)?;
     let outputs = proto.graph.iter().flat_map(|g| &g.output).map(|o| o.name.clone()).collect();
     let mut model = onnx.model_for_proto_model(&proto)?;
     drop(proto);
     shape(&mut Declared { model: &mut model })?;
-    Ok((model.into_typed()?.into_decluttered()?, outputs))
+    let mut model = model.into_typed()?.into_decluttered()?;
+    recognise::rewrite_typed(&mut model, layers)?;
+    Ok((model, outputs))
 }
 
 /// The one symbol that the inputs' shapes depend on.

@@ -7,8 +7,12 @@ use super::scratch::{self, Scratch};
 use crate::engine::threads;
 use crate::kernels::{Activation, Columns, Finish, Kernel, PANEL, Packed, Strides};
 
-/// Rows that are quantised and multiplied at a time.
+/// Rows that are quantised and multiplied at a time, where the weights stay in cache from one block to the next.
 const BLOCK: usize = 48;
+/// Bytes of weights that stay.
+const WEIGHTS_STAY: usize = 1 << 19;
+/// Bytes of quantised activations in a block, and of what comes out before it is finished, where they do not.
+const ACTIVATIONS_STAY: usize = 3 << 17;
 /// Rows that a piece of work should be a multiple of.
 pub(super) const ROW_QUANTUM: usize = 6;
 
@@ -91,15 +95,34 @@ impl Dense {
     /// The rows of `x`, on this thread, a few at a time so that what is quantised and what comes out stay in cache.
     pub(super) fn rows(&self, kernel: Kernel, x: &[f32], residual: &[f32], out: &mut [f32], scratch: &mut Scratch) {
         let (depth, columns) = (self.depth(), self.columns());
-        for (i, (x, out)) in x.chunks(BLOCK * depth).zip(out.chunks_mut(BLOCK * columns)).enumerate() {
-            let residual = if residual.is_empty() { residual } else { &residual[i * BLOCK * columns..][..out.len()] };
-            let finish = Finish { activation: self.activation, residual };
+        let rows = x.len() / depth;
+        if rows == 0 {
+            return;
+        }
+        let (most, panels) = if depth * columns <= WEIGHTS_STAY {
+            (BLOCK, usize::MAX)
+        } else {
+            // Weights come from memory: as few times as can be.
+            let most = (ACTIVATIONS_STAY / depth).clamp(BLOCK, 512);
+            (most, (ACTIVATIONS_STAY / (4 * PANEL * rows.min(most))).max(4) / 4 * 4)
+        };
+        // No block of a few rows is left over.
+        let block = rows.div_ceil(rows.div_ceil(most)).next_multiple_of(ROW_QUANTUM);
+        for (i, (x, out)) in x.chunks(block * depth).zip(out.chunks_mut(block * columns)).enumerate() {
+            let residual = if residual.is_empty() { residual } else { &residual[i * block * columns..][..out.len()] };
             match &self.matrix {
                 Matrix::Int8(packed) => {
                     scratch.rows.quantise(kernel, x, depth);
-                    kernel.multiply(&scratch.rows, packed, 0..packed.panels(), finish, out, columns);
+                    for first in (0..packed.panels()).step_by(panels) {
+                        let column = first * PANEL;
+                        let residual = if residual.is_empty() { residual } else { &residual[column..] };
+                        let finish = Finish { activation: self.activation, residual };
+                        let range = first..packed.panels().min(first.saturating_add(panels));
+                        kernel.multiply(&scratch.rows, packed, range, finish, &mut out[column..], columns);
+                    }
                 }
                 Matrix::Weights(matrix) => {
+                    let finish = Finish { activation: self.activation, residual };
                     let strides = Strides::dense(x.len() / depth, depth);
                     matrix.multiply(kernel, x, strides, 0, columns, finish, out, columns);
                 }

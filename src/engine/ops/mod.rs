@@ -14,6 +14,7 @@
 //!
 //! Constants are checked when the file is loaded: a wrong shape, type, scale or attribute is an error that names the node.
 
+pub(super) mod attend;
 mod attention;
 mod conv;
 mod dense;
@@ -30,6 +31,8 @@ use std::fmt::Debug;
 
 use tract_onnx::model::{Onnx, ParsingContext};
 use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::math::Add;
 use tract_onnx::tract_hir::internal::*;
 
 use crate::kernels::{Activation, Window};
@@ -226,6 +229,29 @@ impl<O: Operator> TypedOp for Wired<O> {
         Ok(tvec!(f32::fact(shape)))
     }
     as_op!();
+}
+
+/// A linear layer and the sum right behind it become one, where the sum is of two tensors of the same shape.
+pub(super) fn add_residuals(model: &mut TypedModel) -> TractResult<()> {
+    for id in 0..model.nodes().len() {
+        let node = model.node(id);
+        let Some(linear) = node.op_as::<Wired<linear::Linear>>() else { continue };
+        let ([output], [_]) = (node.outputs.as_slice(), node.inputs.as_slice()) else { continue };
+        let [user] = output.successors.as_slice() else { continue };
+        let add = model.node(user.node);
+        let plain = add.op_as::<TypedBinOp>().is_some_and(|op| op.0.is::<Add>() && op.1.is_none());
+        let Some(other) = add.inputs.iter().find(|input| input.node != id) else { continue };
+        let same = model.outlet_fact(*other)?.without_value() == output.fact.without_value();
+        if !plain || !same || model.outputs.contains(&id.into()) {
+            continue;
+        }
+        let mut patch = TypedModelPatch::new("residual");
+        let taps = patch.taps(model, &[node.inputs[0], *other])?;
+        let out = patch.wire_node(&node.name, linear.clone(), &taps)?;
+        patch.shunt_outside(model, add.id.into(), out[0])?;
+        patch.apply(model)?;
+    }
+    Ok(())
 }
 
 /// A constant's values; an error when it has another type or rank.

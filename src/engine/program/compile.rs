@@ -118,7 +118,10 @@ impl Compiler<'_> {
         };
         let (first, of) = (floats[0].0.clone(), floats[0].1);
         let places = floats.iter().map(|(place, _)| place.clone()).collect();
-        let work = if let Some(operator) = ops::native(node) {
+        let work = if let Some(operator) = node.op_as::<ops::attend::Attend>() {
+            let shapes = floats.iter().map(|(_, shape)| shape.to_vec()).collect();
+            Work::Attend { operator: operator.clone(), shapes, out: shape.clone() }
+        } else if let Some(operator) = ops::native(node) {
             Work::Ours { operator, shape: of.into() }
         } else if let Some(axis) = node.op_as::<AxisOp>() {
             match axis {

@@ -3,7 +3,7 @@
 use tract_onnx::tract_hir::internal::*;
 
 use super::Operands;
-use crate::engine::ops::Native;
+use crate::engine::ops::{Native, attend::Attend};
 use crate::kernels::{Activation, Kernel, activate};
 
 /// Most axes of a [`Work::Copy`] or [`Work::Binary`].
@@ -13,6 +13,8 @@ pub(super) const RANK: usize = 8;
 pub(super) enum Work {
     /// An operator of `ops` on an `x` of this shape.
     Ours { operator: Box<dyn Native>, shape: Vec<usize> },
+    /// Attention over tensors of these shapes.
+    Attend { operator: Attend, shapes: Vec<Vec<usize>>, out: Vec<usize> },
     /// A slice, a transposition or a repetition.
     Copy { from: View, dims: Vec<usize> },
     /// Element by element, with axes of size 1 repeated.
@@ -55,6 +57,10 @@ impl Work {
             Work::Ours { operator, shape } => {
                 let residual = (operands.count() > 1).then(|| operands.floats(1)).transpose()?;
                 operator.run_into(operands.floats(0)?, shape, residual, out)?;
+            }
+            Work::Attend { operator, shapes, out: shape } => {
+                let data = (0..shapes.len()).map(|ix| operands.floats(ix)).collect::<TractResult<TVec<_>>>()?;
+                operator.run(&data, &shapes.iter().map(Vec::as_slice).collect::<TVec<_>>(), out, shape)?;
             }
             Work::Copy { from, dims } => copy(operands.floats(0)?, from, dims, out),
             Work::Binary { kind, views, dims } => {

@@ -8,6 +8,8 @@
 //! | `qdq` | `QuantizeLinear`, `DequantizeLinear` around `MatMul`, `Gemm` and `Conv` |
 //! | `activation` | the activation behind a layer, however it is written |
 //! | `norm` | layer norms |
+//! | `attention` | attention, in the graph as tract holds it |
+//! | `pick` | one row of a tensor, likewise |
 //! | `layer` | weights, zero points, bias; what comes in a layer's place |
 //! | `net` | the graph, by name |
 //! | `tensor` | constants and attributes |
@@ -17,10 +19,12 @@
 //! in float stays in float.
 
 mod activation;
+mod attention;
 mod dynamic;
 mod layer;
 mod net;
 mod norm;
+mod pick;
 mod qdq;
 mod tensor;
 
@@ -29,10 +33,12 @@ use std::collections::HashSet;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::tract_hir::internal::*;
 
+use super::ops;
 use net::Net;
 
-/// Rewrites the graph. Fails where it has a cycle, makes a value twice, or has a scale that cannot be right.
-pub(super) fn rewrite(proto: &mut ModelProto) -> TractResult<()> {
+/// Rewrites the file's graph. Fails where it has a cycle, makes a value twice, or has a scale that cannot be right. Returns
+/// how many int8 layers were recognised.
+pub(super) fn rewrite(proto: &mut ModelProto) -> TractResult<usize> {
     let standard = proto.opset_import.iter().find(|o| matches!(o.domain.as_str(), "" | "ai.onnx"));
     let opset = standard.map_or(0, |o| o.version);
     let graph = proto.graph.as_mut().context("it has no graph")?;
@@ -41,10 +47,26 @@ pub(super) fn rewrite(proto: &mut ModelProto) -> TractResult<()> {
     for ix in net.numbers() {
         qdq::clip(&mut net, ix, opset, &mut rounded)?;
     }
+    let mut layers = 0;
     for ix in net.numbers() {
-        let _ =
-            dynamic::rewrite(&mut net, ix)? || qdq::rewrite(&mut net, ix, &rounded)? || norm::rewrite(&mut net, ix)?;
+        let found = dynamic::rewrite(&mut net, ix)? || qdq::rewrite(&mut net, ix, &rounded)?;
+        layers += usize::from(found);
+        if !found {
+            norm::rewrite(&mut net, ix)?;
+        }
     }
     net.give_back(graph);
-    Ok(())
+    Ok(layers)
+}
+
+/// Goes on with the graph as tract holds it, its shapes known. `layers` is what [`rewrite`] returned.
+pub(super) fn rewrite_typed(model: &mut TypedModel, layers: usize) -> TractResult<()> {
+    pick::rewrite(model)?;
+    if layers > 0 {
+        // Slices let tract bring more axes into order.
+        model.declutter()?;
+        attention::rewrite(model)?;
+    }
+    ops::add_residuals(model)?;
+    model.compact()
 }
