@@ -98,20 +98,28 @@ def static(source: Path, arrays: list[np.ndarray]) -> list[str]:
     return made
 
 
+def key(bundle: Path) -> str:
+    """Of what the networks in OUT were made from: the manifest has the hash of every file of the bundle."""
+    sources = [Path(__file__).parent / name for name in ("prepare.py", "stock.py")] + [bundle / "lookout.toml"]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources) + ort.__version__.encode()).hexdigest()
+
+
+def is_prepared(bundle: Path, out: Path) -> bool:
+    index = out / "prepared.json"
+    return index.exists() and json.loads(index.read_text())["key"] == key(bundle)
+
+
 def prepare(bundle: Path, out: Path) -> dict:
     """Makes what is missing; says what there is."""
-    manifest = tomllib.loads((bundle / "lookout.toml").read_text())
-    sources = b"".join((Path(__file__).parent / name).read_bytes() for name in ("prepare.py", "stock.py"))
-    key = hashlib.sha256(sources + (bundle / "lookout.toml").read_bytes() + ort.__version__.encode()).hexdigest()
-    index = out / "prepared.json"
-    if index.exists() and (known := json.loads(index.read_text()))["key"] == key:
-        return known
+    manifest, index = tomllib.loads((bundle / "lookout.toml").read_text()), out / "prepared.json"
+    if is_prepared(bundle, out):
+        return json.loads(index.read_text())
     logging.getLogger().setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     out.mkdir(parents=True, exist_ok=True)
     arrays = [pixels(picture, manifest["picture"]) for picture in (Image.open(PICTURE), *made_up(MADE_UP))]
     arrays[0].tofile(out / "pixels.f32")
-    known = {"key": key, "bundle": manifest["name"], "roles": {}}
+    known = {"key": key(bundle), "bundle": manifest["name"], "roles": {}}
     for role in ("image", "text", "decoder"):
         if role not in manifest["files"]:
             continue

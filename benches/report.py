@@ -62,6 +62,8 @@ def row(entry: dict) -> str:
 
 
 def verdict(entry: dict) -> str:
+    if entry.get("wrong"):
+        return "does not count: the answers differ"
     if not entry["target"]:
         return ""
     reached = (lambda limit: limit and entry["ratio"] >= limit) if entry.get("more_is_better") else (lambda limit: limit and entry["ratio"] <= limit)
