@@ -114,14 +114,11 @@ impl Channels<'_> {
         unsafe { self.lines.x.as_ptr().add(row % self.lines.kept * self.lines.size[1] * self.channels + self.start) }
     }
 
-    /// Scale, bias and activation, unless that is a curve.
+    /// The activation, unless that is a curve.
     #[inline(always)]
-    unsafe fn write<V: Lanes>(&self, sum: V, to: *mut f32) {
-        // SAFETY: a whole register of channels is left from `start` on, in every array.
+    unsafe fn write<V: Lanes>(&self, y: V, to: *mut f32) {
+        // SAFETY: a whole register of channels is left from `start` on.
         unsafe {
-            let scale = V::load(self.taps.scale.as_ptr().add(self.start));
-            let bias = V::load(self.taps.bias.as_ptr().add(self.start));
-            let y = sum.fused(scale, bias);
             let y = match self.taps.activation.high() {
                 Some(high) => y.above(V::splat(0.0)).below(V::splat(high)),
                 None => y,
@@ -144,25 +141,48 @@ impl Channels<'_> {
             });
             for (row, out) in out.chunks_exact_mut(columns * self.channels).enumerate() {
                 let (y0, y1, top) = self.window.taps(0, first + row, height);
+                let mut lines = [std::ptr::null(); K];
+                for (ky, line) in lines[y0..y1].iter_mut().enumerate() {
+                    *line = self.row(top + ky);
+                }
+                let (lines, weights) = (&lines[y0..y1], &weights[y0..y1]);
                 for column in (0..columns).step_by(COLUMNS) {
                     let at = column.min(columns.saturating_sub(COLUMNS));
                     let left = (at * S) as isize - self.window.pads[1] as isize;
-                    let inside = left >= 0 && left as usize + (COLUMNS - 1) * S + K <= width;
-                    let mut sums = [V::splat(0.0); COLUMNS];
-                    for ky in y0..y1 {
-                        let line = self.row(top + ky - y0);
-                        if inside {
-                            self.add::<V, K, S, false>(line, left, &weights[ky], &mut sums);
-                        } else {
-                            self.add::<V, K, S, true>(line, left, &weights[ky], &mut sums);
-                        }
-                    }
                     let out = out.as_mut_ptr().add(at * self.channels);
-                    for (j, sum) in sums.iter().take(columns).enumerate() {
-                        self.write(*sum, out.add(j * self.channels));
+                    if left >= 0 && left as usize + (COLUMNS - 1) * S + K <= width {
+                        self.tile::<V, K, S, false>(lines, left, weights, COLUMNS, out);
+                    } else {
+                        self.tile::<V, K, S, true>(lines, left, weights, columns.min(COLUMNS), out);
                     }
                 }
             }
+        }
+    }
+
+    /// The first `count` of COLUMNS results side by side.
+    #[inline(always)]
+    unsafe fn tile<V: Lanes, const K: usize, const S: usize, const EDGE: bool>(
+        &self,
+        lines: &[*const f32],
+        left: isize,
+        weights: &[[V; K]],
+        count: usize,
+        out: *mut f32,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut sums = [V::splat(0.0); COLUMNS];
+            for (line, weights) in lines.iter().zip(weights) {
+                self.add::<V, K, S, EDGE>(*line, left, weights, &mut sums);
+            }
+            let scale = V::load(self.taps.scale.as_ptr().add(self.start));
+            let bias = V::load(self.taps.bias.as_ptr().add(self.start));
+            unroll! { J in 0 1 2 3 4 5 6 7 => {
+                if J < count {
+                    self.write(sums[J].fused(scale, bias), out.add(J * self.channels));
+                }
+            }}
         }
     }
 
@@ -218,7 +238,9 @@ impl Channels<'_> {
                             sum = x.fused(V::widen(self.taps.weight.as_ptr().add(tap)), sum);
                         }
                     }
-                    self.write(sum, out.as_mut_ptr());
+                    let scale = V::load(self.taps.scale.as_ptr().add(self.start));
+                    let bias = V::load(self.taps.bias.as_ptr().add(self.start));
+                    self.write(sum.fused(scale, bias), out.as_mut_ptr());
                 }
             }
         }

@@ -55,7 +55,7 @@ impl Finish<'_> {
 /// The raw view of a checked [`Finish`].
 #[derive(Clone, Copy)]
 pub(super) struct Ending {
-    /// Null for none.
+    /// For sums of whole numbers; null for others.
     pub(super) row_scale: *const f32,
     /// Padded to whole panels, as are biases.
     pub(super) scale: *const f32,
@@ -113,34 +113,54 @@ impl Ending {
     /// The rows and the first column must be of this result, and the machine must have the instructions of `V`.
     #[inline(always)]
     pub(super) unsafe fn write<V: Lanes, const INT: bool>(self, sums: *const u32, rows: usize, width: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (self.high.is_some(), self.residual.is_null()) {
+                (false, true) => self.write_as::<V, INT, false, false>(sums, rows, width),
+                (false, false) => self.write_as::<V, INT, false, true>(sums, rows, width),
+                (true, true) => self.write_as::<V, INT, true, false>(sums, rows, width),
+                (true, false) => self.write_as::<V, INT, true, true>(sums, rows, width),
+            }
+        }
+    }
+
+    /// The same, with what does not change from value to value as constants.
+    #[inline(always)]
+    unsafe fn write_as<V: Lanes, const INT: bool, const HOLD: bool, const ADD: bool>(
+        self,
+        sums: *const u32,
+        rows: usize,
+        width: usize,
+    ) {
         // SAFETY: scales and biases are padded to whole panels; no more than `columns` values are written.
         unsafe {
-            for m in 0..rows {
-                let row_scale = V::splat(if self.row_scale.is_null() { 1.0 } else { *self.row_scale.add(m) });
-                let row = self.moved(m * self.stride);
-                let mut column = 0;
-                while column < width.min(self.columns) {
+            let high = V::splat(self.high.unwrap_or_default());
+            let mut column = 0;
+            while column < width.min(self.columns) {
+                let (scale, bias) = (V::load(self.scale.add(column)), V::load(self.bias.add(column)));
+                let left = self.columns - column;
+                for m in 0..rows {
                     let sum = sums.add(m * width + column);
                     let sum = if INT { V::from_whole(sum.cast()) } else { V::load(sum.cast()) };
-                    let scale = row_scale.times(V::load(self.scale.add(column)));
-                    let mut y = sum.fused(scale, V::load(self.bias.add(column)));
-                    if let Some(high) = self.high {
-                        y = y.above(V::splat(0.0)).below(V::splat(high));
+                    let scale = if INT { V::splat(*self.row_scale.add(m)).times(scale) } else { scale };
+                    let mut y = sum.fused(scale, bias);
+                    if HOLD {
+                        y = y.above(V::splat(0.0)).below(high);
                     }
-                    let left = self.columns - column;
+                    let at = m * self.stride + column;
                     if left >= V::COUNT {
-                        if !row.residual.is_null() {
-                            y = y.plus(V::load(row.residual.add(column)));
+                        if ADD {
+                            y = y.plus(V::load(self.residual.add(at)));
                         }
-                        y.store(row.out.add(column));
+                        y.store(self.out.add(at));
                     } else {
-                        if !row.residual.is_null() {
-                            y = y.plus(V::load_some(row.residual.add(column), left));
+                        if ADD {
+                            y = y.plus(V::load_some(self.residual.add(at), left));
                         }
-                        y.store_some(row.out.add(column), left);
+                        y.store_some(self.out.add(at), left);
                     }
-                    column += V::COUNT;
                 }
+                column += V::COUNT;
             }
         }
     }

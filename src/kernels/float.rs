@@ -1,6 +1,8 @@
 //! Float activations times int8 weights: a quarter of the memory of float32 at its precision of activations. The weights
 //! become floats in registers. NaN and infinities travel on as in any float product.
 
+use std::mem::MaybeUninit;
+
 use super::ending::Ending;
 use super::lanes::{Lanes, multilanes};
 use super::pack::{PANEL, check};
@@ -162,7 +164,14 @@ impl Strip<'_> {
                     }
                 }
             }
-            self.ending.at_row(m).write::<V, false>(sums.as_ptr().cast(), ROWS, WIDTH * V::COUNT);
+            // A copy, so that the sums themselves can stay in registers until here.
+            let mut done = MaybeUninit::<[[V; WIDTH]; ROWS]>::uninit();
+            for (r, sums) in sums.iter().enumerate() {
+                for (v, sum) in sums.iter().enumerate() {
+                    sum.store(done.as_mut_ptr().cast::<f32>().add((r * WIDTH + v) * V::COUNT));
+                }
+            }
+            self.ending.at_row(m).write::<V, false>(done.as_ptr().cast(), ROWS, WIDTH * V::COUNT);
         }
     }
 }

@@ -11,6 +11,7 @@
 //! | `ending` | what follows a product: scales, bias, activation, residual |
 //! | `float` | float activations times int8 weights (`precision = "weights"`) |
 //! | `depthwise` | depthwise convolution in float |
+//! | `aligned` | buffers on whole cache lines |
 //! | `softmax` | weights of attention, as bytes |
 //! | `lanes` | registers of floats, in which most loops are written once for all instruction sets |
 //! | `vector` | loops that the compiler vectorises once per instruction set: activations, layer norm |
@@ -21,6 +22,7 @@
 //! The kernel is chosen when the program runs. `LOOKOUT_KERNEL` (a name of [`Kernel::name`]) picks another of those
 //! that the machine has.
 
+mod aligned;
 mod depthwise;
 mod ending;
 mod float;
@@ -55,6 +57,7 @@ use std::sync::OnceLock;
 
 use ending::Ending;
 
+pub use aligned::Floats;
 pub use depthwise::{Lines, Taps, Window, depthwise};
 pub use ending::Finish;
 pub use float::{Columns, Strides};

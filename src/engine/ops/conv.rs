@@ -6,8 +6,9 @@ use std::ops::Range;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
+use super::Operator;
 use super::dense::{Dense, Precision};
-use super::{Operator, scratch};
+use super::scratch::{self, Scratch};
 use crate::engine::threads;
 use crate::kernels::{Activation, Kernel, Strides, Window};
 
@@ -49,40 +50,55 @@ impl Operator for Conv {
             dense.apply(x, &[], out);
             return Ok(());
         }
-        let (height, width, channels) = (shape[1], shape[2], shape[3]);
+        let size = [shape[1], shape[2], shape[3]];
         let kernel = Kernel::chosen();
-        let depth = dense.depth();
-        let Some([rows, columns]) = window.output(height, width) else { bail!("the kernel does not fit") };
-        let picture = height * width * channels;
+        let Some([rows, columns]) = window.output(size[0], size[1]) else { bail!("the kernel does not fit") };
+        let picture = size.iter().product::<usize>();
         let line = columns * dense.columns();
-        let cost = out.len() * depth;
+        let cost = out.len() * dense.depth();
         // A line of the output at a time keeps the windows in cache.
         threads::split(out, line, 1, cost, |first, out| {
             scratch::with(|scratch| {
                 for (i, out) in out.chunks_exact_mut(line).enumerate() {
                     let (batch, row) = ((first + i) / rows, (first + i) % rows);
-                    let picture = &x[batch * picture..][..picture];
-                    let size = [height, width, channels];
-                    let inside = inside(window, size, row, columns);
-                    let done = &mut out[inside.start * dense.columns()..inside.end * dense.columns()];
-                    let read = match within(window, picture, size, row, &inside) {
-                        Some((x, strides)) => dense.strided(kernel, x, strides, done).map(|()| inside),
-                        None => None,
-                    }
-                    .unwrap_or(0..0);
-                    let mut patches = std::mem::take(&mut scratch.patches);
-                    for part in [0..read.start, read.end..columns] {
-                        if !part.is_empty() {
-                            unfold(window, picture, size, row, part.clone(), &mut patches);
-                            let out = &mut out[part.start * dense.columns()..part.end * dense.columns()];
-                            dense.rows(kernel, &patches, &[], out, scratch);
-                        }
-                    }
-                    scratch.patches = patches;
+                    self.line(dense, kernel, &x[batch * picture..][..picture], size, row, out, scratch);
                 }
             });
         });
         Ok(())
+    }
+}
+
+impl Conv {
+    /// Row `row` of the output for one picture `x`, `[height, width, channels]`, on this thread.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn line(
+        &self,
+        dense: &Dense,
+        kernel: Kernel,
+        x: &[f32],
+        size: [usize; 3],
+        row: usize,
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let (window, wide) = (self.window, dense.columns());
+        let columns = out.len() / wide;
+        let inside = inside(window, size, row, columns);
+        let done = &mut out[inside.start * wide..inside.end * wide];
+        let read = match within(window, x, size, row, &inside) {
+            Some((x, strides)) => dense.strided(kernel, x, strides, done).map(|()| inside),
+            None => None,
+        }
+        .unwrap_or(0..0);
+        let mut patches = std::mem::take(&mut scratch.patches);
+        for part in [0..read.start, read.end..columns] {
+            if !part.is_empty() {
+                unfold(window, x, size, row, part.clone(), &mut patches);
+                dense.rows(kernel, &patches, &[], &mut out[part.start * wide..part.end * wide], scratch);
+            }
+        }
+        scratch.patches = patches;
     }
 }
 

@@ -9,7 +9,7 @@ use crate::kernels::{self, Activation, Kernel, Lines, Taps, Window};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Depthwise {
-    window: Window,
+    pub(super) window: Window,
     activation: Activation,
 }
 
@@ -56,23 +56,29 @@ impl Operator for Depthwise {
         _: Option<&[f32]>,
         out: &mut [f32],
     ) -> TractResult<()> {
-        let Constants { weight, scale, bias } = constants;
         let kernel = Kernel::chosen();
         let size = [shape[1], shape[2]];
         let Some([rows, columns]) = self.window.output(size[0], size[1]) else { bail!("the kernel does not fit") };
-        let picture = size[0] * size[1] * scale.len();
-        let line = columns * scale.len();
+        let picture = size[0] * size[1] * constants.scale.len();
+        let line = columns * constants.scale.len();
         let cost = rows * line * self.window.kernel[0] * self.window.kernel[1];
         if picture == 0 || line == 0 || rows == 0 {
             return Ok(());
         }
         for (x, out) in x.chunks_exact(picture).zip(out.chunks_exact_mut(rows * line)) {
             let lines = Lines { x, kept: size[0], size };
-            let taps = Taps { weight, scale, bias, activation: self.activation };
+            let taps = self.taps(constants);
             threads::split(out, line, 2, cost, |first, out| {
                 kernels::depthwise(kernel, lines, self.window, taps, first, out);
             });
         }
         Ok(())
+    }
+}
+
+impl Depthwise {
+    pub(super) fn taps<'a>(&self, constants: &'a Constants) -> Taps<'a> {
+        let Constants { weight, scale, bias } = constants;
+        Taps { weight, scale, bias, activation: self.activation }
     }
 }

@@ -25,6 +25,7 @@ mod linear;
 mod scratch;
 mod sequence;
 mod shifted_linear;
+pub(super) mod strips;
 mod unfolded_attention;
 
 use std::fmt::Debug;
@@ -60,6 +61,7 @@ operators!(
     attention::Attention,
     folded_attention::Folded,
     unfolded_attention::Unfolded,
+    strips::Strips,
 );
 
 /// One operator: its attributes, and what it does with them.

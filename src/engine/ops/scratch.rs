@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 
-use crate::kernels::{Packed, Rows};
+use crate::kernels::{Floats, Packed, Rows};
 
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     pub(super) rows: Rows,
     pub(super) patches: Vec<f32>,
+    pub(super) wide: Floats,
+    pub(super) middle: Floats,
     pub(super) queries: Vec<f32>,
     pub(super) logits: Vec<f32>,
     /// Per head, of the thread that runs the operator.

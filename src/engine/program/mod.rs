@@ -11,6 +11,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use self::steps::Work;
 use super::stop::Stop;
+use crate::kernels::Floats;
 
 /// See the module's docs.
 #[derive(Debug)]
@@ -51,12 +52,12 @@ pub(super) enum Input<'a> {
 
 /// What a run works in. It belongs to one program and serves one run at a time.
 #[derive(Debug)]
-pub(super) struct Buffers(Vec<Vec<f32>>);
+pub(super) struct Buffers(Vec<Floats>);
 
 impl Program {
     /// Fresh buffers.
     pub(super) fn buffers(&self) -> Buffers {
-        Buffers(self.slots.iter().map(|size| vec![0.0; *size]).collect())
+        Buffers(self.slots.iter().map(|size| Floats::zeros(*size)).collect())
     }
 
     /// Floats over all slots.
@@ -73,7 +74,7 @@ impl Program {
             }
             // The slot is not among the inputs: the compiler gives it away only after their last use.
             let mut out = std::mem::take(&mut buffers.0[step.slot]);
-            let result = step.work.run(&Operands { step, buffers, inputs }, &mut out[..step.size]);
+            let result = step.work.run(&Operands { step, buffers, inputs }, out.first(step.size));
             buffers.0[step.slot] = out;
             result.with_context(|| step.name.clone())?;
         }
@@ -120,7 +121,7 @@ impl<'a> Operands<'a> {
 
 fn floats<'a>(operand: &'a Operand, buffers: &'a Buffers, inputs: &[Input<'a>]) -> TractResult<&'a [f32]> {
     Ok(match operand {
-        Operand::Slot(slot, size) => &buffers.0[*slot][..*size],
+        Operand::Slot(slot, size) => &buffers.0[*slot].as_slice()[..*size],
         Operand::Input(input) => match inputs[*input] {
             Input::Floats(values) => values,
             Input::Ids(_) => bail!("input {input} holds ids, not floats"),
