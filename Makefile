@@ -5,10 +5,10 @@ PROFILE  := --release --locked
 LOOKOUT   = $(CARGO) run $(PROFILE) --quiet --
 
 PICTURE  ?= models/demo.jpg
-LABELS   ?= a woman, a dog, a car, a flag, an empty room
-PHRASE   ?= a woman
-SENTENCE ?= a woman in an orange suit is smiling
-QUESTION ?= what is the woman wearing?
+LABELS   ?= a dog, a cat, a bicycle, a car, an empty room
+PHRASE   ?= a dog
+SENTENCE ?= a dog sits next to a bicycle
+QUESTION ?= what colour is the bicycle?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help

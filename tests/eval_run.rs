@@ -62,10 +62,10 @@ fn own_captions_score_full_marks_and_foreign_ones_do_not() {
 #[test]
 fn own_boxes_are_found_and_far_ones_are_not_and_phrases_with_two_boxes_do_not_count() {
     let view = demo_view();
-    let best = looker().ground(&view, "a woman", &GroundOptions { threshold: 0.0, top: 1 }).unwrap().boxes[0].rect;
+    let best = looker().ground(&view, "a dog", &GroundOptions { threshold: 0.0, top: 1 }).unwrap().boxes[0].rect;
     let (width, height) = (view.width as f32, view.height as f32);
     let own = [best[0] / width, best[1] / height, best[2] / width, best[3] / height];
-    let row = |boxes: Value| json!({"image": "demo.jpg", "phrases": [{"phrase": "a woman", "boxes": boxes}]});
+    let row = |boxes: Value| json!({"image": "demo.jpg", "phrases": [{"phrase": "a dog", "boxes": boxes}]});
     let two = row(json!([own, own]));
     let scores = measure(Task::Ground, &[row(json!([own])), two.clone()]).unwrap();
     assert_eq!((&scores["acc_iou50"], &scores["pointing"]), (&json!(100.0), &json!(100.0)), "{scores:?}");
@@ -77,7 +77,7 @@ fn own_boxes_are_found_and_far_ones_are_not_and_phrases_with_two_boxes_do_not_co
 
 #[test]
 fn the_label_that_the_bundle_prefers_is_right_and_the_other_is_wrong() {
-    let labels = ["a woman".to_owned(), "a bicycle".to_owned()];
+    let labels = ["a dog".to_owned(), "a bicycle".to_owned()];
     let order = looker().label(&demo_view(), &labels).unwrap().labels;
     let row = |at: usize| json!({"image": "demo.jpg", "label": order[at].label});
     let scores = measure(Task::Label, &[row(0), row(0), row(0), row(1)]).unwrap();
@@ -88,7 +88,7 @@ fn the_label_that_the_bundle_prefers_is_right_and_the_other_is_wrong() {
 
 #[test]
 fn own_answers_are_exact_and_others_are_not() {
-    let question = "what is the woman wearing?";
+    let question = "what colour is the bicycle?";
     let own = looker().ask(&demo_view(), question, &SpeakOptions::default()).unwrap().answer;
     let row = |answer: &str| json!({"image": "demo.jpg", "question": question, "answer": answer});
     let scores = measure(Task::Ask, &[row(&own.to_uppercase()), row("a purple zeppelin, probably")]).unwrap();
@@ -97,7 +97,7 @@ fn own_answers_are_exact_and_others_are_not() {
 
 #[test]
 fn one_picture_alone_is_always_retrieved_and_naming_it_twice_is_refused() {
-    let row = json!({"image": "demo.jpg", "captions": ["a woman in a suit", "a smiling woman"]});
+    let row = json!({"image": "demo.jpg", "captions": ["a dog on a porch", "a dog beside a bicycle"]});
     let scores = measure(Task::Retrieve, std::slice::from_ref(&row)).unwrap();
     for key in ["i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10"] {
         assert_eq!(scores[key], json!(100.0), "{key}");

@@ -1,10 +1,16 @@
 """Stage `align`: pictures and sentences meet in one space.
 
-Contrastive on the captions over cached trunk features; beside it the image teacher's class probabilities,
-read against the class names' text embeddings, so that labels outside the captions work. Resumes after every pass.
+Three things are learned at once over cached views of the train pictures, from stride 16 upwards:
+captions  contrastive; captions that the sentence teacher finds alike share the target, so that another picture's
+          fitting caption is not pushed away
+regions   what lies in a box of the picture against the phrases of the batch
+classes   the image teacher's probabilities, read against the class names' text embeddings, so that labels outside
+          the captions work
+The weights that are kept are a running mean over the last steps. Resumes after every pass.
 """
 
 import json
+import math
 import random
 import sys
 import time
@@ -14,12 +20,14 @@ import torch
 import torch.nn.functional as F
 
 from . import data, features, trunk
-from .minilm import tokenizer
+from .minilm import MiniLM, tokenizer
 from .model import ImageHead, TextTower
 from .paths import SEED, WORK, record
-from .text import clip, padded
+from .text import batches, clip, padded
 
-PASSES, BATCH, CLASSES, LABEL_WEIGHT = 24, 256, 64, 0.5
+PASSES, BATCH, CLASSES, REGIONS = 30, 256, 64, 256
+LABEL_WEIGHT, REGION_WEIGHT, ALIKE, KEEP = 0.5, 0.3, 0.08, 0.995
+SIDE = 8
 
 
 def class_names() -> list[str]:
@@ -49,8 +57,8 @@ def embed_texts(tower: TextTower, ids: list[list[int]]) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def embed_pictures(head: ImageHead, coarse) -> torch.Tensor:
-    parts = [torch.from_numpy(np.asarray(coarse[at : at + 100], np.float32)) for at in range(0, len(coarse), 100)]
+def embed_pictures(head: ImageHead, fine) -> torch.Tensor:
+    parts = [torch.from_numpy(np.asarray(fine[at : at + 100], np.float32)) for at in range(0, len(fine), 100)]
     return torch.cat([F.normalize(head.embed(*head.coarse(part)), dim=-1) for part in parts])
 
 
@@ -73,68 +81,154 @@ def recall(pictures: torch.Tensor, texts: torch.Tensor) -> dict:
 
 def evaluate(head: ImageHead, tower: TextTower) -> dict:
     head.eval(), tower.eval()
-    _, coarse, _ = features.arrays("flickr8k/dev", 0)
+    fine, _, _ = features.arrays("flickr8k/dev", 0)
     captions = encode([c for row in data.rows("flickr8k/dev") for c in row["captions"]])
-    return recall(embed_pictures(head, coarse), embed_texts(tower, captions))
+    return recall(embed_pictures(head, fine), embed_texts(tower, captions))
+
+
+def sentence_teacher(ids: list[list[int]]) -> torch.Tensor:
+    out, teacher = torch.empty(len(ids), 384), MiniLM()
+    for group in batches(ids, 256, None):
+        out[group] = teacher.embed(*padded([ids[i] for i in group])).float()
+    return out
+
+
+def class_logits(teacher: trunk.Trunk, coarse) -> torch.Tensor:
+    """What the untouched teacher says of one view of every picture."""
+    parts = []
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        for at in range(0, len(coarse), 100):
+            x = torch.from_numpy(np.asarray(coarse[at : at + 100], np.float32))
+            pooled = F.relu6(F.linear(x, teacher.head.conv.weight.flatten(1), teacher.head.conv.bias)).mean(1)
+            parts.append(teacher.classifier(pooled).half())
+    return torch.cat(parts).clone()
+
+
+def share_of_tokens(box, window) -> torch.Tensor | None:
+    """How much of each of the 8 x 8 tokens of a view lies in a box, summing to 1; None where the view cuts most of it."""
+    x, y, width, height, mirrored = window
+    low = [(box[0] - x) / width, (box[1] - y) / height]
+    high = [(box[0] + box[2] - x) / width, (box[1] + box[3] - y) / height]
+    if mirrored:
+        low[0], high[0] = 1 - high[0], 1 - low[0]
+    kept = [(max(a, 0.0), min(b, 1.0)) for a, b in zip(low, high)]
+    area = (high[0] - low[0]) * (high[1] - low[1])
+    if area <= 0 or max(kept[0][1] - kept[0][0], 0) * max(kept[1][1] - kept[1][0], 0) < 0.6 * area:
+        return None
+    edges = torch.arange(SIDE + 1) / SIDE
+    along = [(torch.minimum(edges[1:], torch.tensor(b)) - torch.maximum(edges[:-1], torch.tensor(a))).clamp(min=0) for a, b in kept]
+    share = (along[1][:, None] * along[0][None]).flatten()
+    return share / share.sum()
+
+
+class Teaching:
+    def __init__(self):
+        self.rows = data.rows("flickr8k/train")
+        self.captions = [encode(row["captions"]) for row in self.rows]
+        self.alike = sentence_teacher([c for five in self.captions for c in five]).view(len(self.rows), 5, 384)
+        loaded = [features.arrays("flickr8k/train", v) for v in range(features.VARIANTS)]
+        self.fine = [torch.from_numpy(np.array(fine)) for fine, _, _ in loaded]
+        self.windows = [features.windows(len(self.rows), v) for v in range(features.VARIANTS)]
+        teacher = trunk.pretrained()
+        self.classes = [class_logits(teacher, coarse) for _, coarse, _ in loaded]
+        phrases = [[(p["phrase"].lower(), p["boxes"][0]) for p in row["phrases"] if len(p["boxes"]) == 1] for row in self.rows]
+        unique = sorted({p for row in phrases for p, _ in row})
+        self.phrase_ids, place = encode(unique), {p: i for i, p in enumerate(unique)}
+        self.boxed = [[(place[p], box) for p, box in row] for row in phrases]
+        self.names = encode([f"a photo of a {name}." for name in class_names()])
+
+    def regions(self, group, which, dice):
+        """`REGIONS` boxes of the views with their phrases: picture `[R]`, share of its tokens `[R, 64]`, phrase ids."""
+        made = []
+        places = [(n, i, v) for n, (i, v) in enumerate(zip(group, which)) if self.boxed[i]]
+        while len(made) < REGIONS:
+            n, i, v = dice.choice(places)
+            phrase, box = dice.choice(self.boxed[i])
+            share = share_of_tokens(box, self.windows[v][i])
+            if share is not None:
+                made.append((n, share, phrase))
+        pictures, shares, phrases = zip(*made)
+        return torch.tensor(pictures), torch.stack(shares), list(phrases)
+
+
+def step_loss(head, tower, scale, teaching, group, dice):
+    which = [dice.randrange(features.VARIANTS) for _ in group]
+    fine = torch.stack([teaching.fine[v][i] for v, i in zip(which, group)]).float()
+    guess = torch.stack([teaching.classes[v][i] for v, i in zip(which, group)]).float()
+    said = [dice.randrange(5) for _ in group]
+    picked = sorted({*guess.argmax(1).tolist()})
+    dice.shuffle(picked)
+    picked = picked[: CLASSES - 16]
+    picked += dice.sample(sorted({*range(1000)} - {*picked}), 16)
+    owner, share, phrases = teaching.regions(group, which, dice)
+    distinct = sorted({*phrases})
+    meant = torch.tensor([distinct.index(p) for p in phrases])
+    with torch.autocast("cpu", torch.bfloat16):
+        tokens, convolved = head.coarse(fine)
+        picture = head.embed(tokens, convolved)
+        region = head.embed(tokens, convolved, (owner, share.to(tokens.dtype)))
+        sentence = tower(*padded([teaching.captions[i][c] for i, c in zip(group, said)]))
+        name = tower(*padded([teaching.names[c] for c in picked]))
+        phrase = tower(*padded([teaching.phrase_ids[p] for p in distinct]))
+    picture, region, sentence, name, phrase = (F.normalize(x.float(), dim=-1) for x in (picture, region, sentence, name, phrase))
+    sharp = scale.exp().clamp(max=100)
+    alike = torch.stack([teaching.alike[i, c] for i, c in zip(group, said)])
+    target = (alike @ alike.t() / ALIKE).softmax(1)
+    match = sharp * picture @ sentence.t()
+    contrast = (F.cross_entropy(match, target) + F.cross_entropy(match.t(), target)) / 2
+    place = F.cross_entropy(sharp * region @ phrase.t(), meant, label_smoothing=0.1)
+    soft = (guess[:, picked] / 1.5).softmax(1)
+    label = F.kl_div((sharp * picture @ name.t()).log_softmax(1), soft, reduction="batchmean")
+    return contrast + REGION_WEIGHT * place + LABEL_WEIGHT * label, contrast, place, label
 
 
 def main(passes: int = PASSES) -> None:
     torch.manual_seed(SEED)
     began, path = time.time(), WORK / "align" / "towers.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = data.rows("flickr8k/train")
-    captions = [encode(row["captions"]) for row in rows]
-    views = [torch.from_numpy(np.asarray(features.arrays("flickr8k/train", v)[1])) for v in range(features.VARIANTS)]
-    teacher, head, tower = trunk.pretrained(), ImageHead(), load_text(WORK / "text" / "tower.pt")
-    head.head.weight.data.copy_(teacher.head.conv.weight.flatten(1)), head.head.bias.data.copy_(teacher.head.conv.bias)
-    head.head.requires_grad_(False), tower.table.requires_grad_(False)
-    names = encode([f"a photo of a {name}." for name in class_names()])
+    teaching = Teaching()
+    print("ready", round(time.time() - began), "s", flush=True)
+    head, tower = ImageHead().to(memory_format=torch.channels_last), load_text(WORK / "text" / "tower.pt")
+    head.start_from(trunk.pretrained())
+    tower.table.requires_grad_(False), head.patch_fine.requires_grad_(False), head.patch_coarse.requires_grad_(False)
     scale = torch.nn.Parameter(torch.tensor(2.9))
-    trained = [p for p in head.parameters() if p.requires_grad]
+    inherited = [p for p in [*head.tail.parameters(), *head.head.parameters()] if p.requires_grad]
+    own = [p for n, p in head.named_parameters() if p.requires_grad and n.split(".")[0] not in ("tail", "head")]
     texts = [p for p in tower.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW([{"params": trained, "weight_decay": 0.05, "lr": 1e-3}, {"params": texts, "weight_decay": 0.01, "lr": 2.5e-4}, {"params": [scale], "weight_decay": 0.0, "lr": 1e-3}], betas=(0.9, 0.98))
-    steps = passes * (len(rows) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [g["lr"] for g in optimiser.param_groups], steps, pct_start=0.1)
+    groups = [(inherited, 1.5e-4, 0.01), (own, 1e-3, 0.05), (texts, 2.5e-4, 0.01), ([scale], 1e-3, 0.0)]
+    optimiser = torch.optim.AdamW([{"params": p, "lr": rate, "weight_decay": decay} for p, rate, decay in groups], betas=(0.9, 0.98))
+    each = len(teaching.rows) // BATCH
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [g["lr"] for g in optimiser.param_groups], passes * each, pct_start=0.1)
+    both = torch.nn.ModuleList([head, tower])
+    mean = torch.optim.swa_utils.AveragedModel(both, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(KEEP))
     first = 0
     if path.exists():
         state = torch.load(path, weights_only=False)
-        head.load_state_dict(state["head"]), tower.load_state_dict(state["tower"]), optimiser.load_state_dict(state["optimiser"])
+        both.load_state_dict(state["training"]), mean.load_state_dict(state["mean"]), optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"]), scale.data.copy_(state["scale"])
         first = state["pass"]
     for epoch in range(first, passes):
         dice = random.Random(SEED + epoch)
-        order = list(range(len(rows)))
+        torch.manual_seed(SEED + epoch)
+        order = list(range(len(teaching.rows)))
         dice.shuffle(order)
-        head.train(), tower.train()
-        for step in range(len(rows) // BATCH):
-            group = order[step * BATCH : (step + 1) * BATCH]
-            which = torch.tensor([dice.randrange(len(views)) for _ in group])
-            coarse = torch.stack([views[v][i] for v, i in zip(which.tolist(), group)]).float()
-            spoken = [dice.choice(captions[i]) for i in group]
-            with torch.autocast("cpu", torch.bfloat16):
-                tokens, pooled = head.coarse(coarse)
-                picture = head.embed(tokens, pooled)
-                with torch.no_grad():
-                    guess = teacher.classifier(pooled).float()
-                picked = list({*guess.argmax(1).tolist()})
-                dice.shuffle(picked)
-                picked = picked[: CLASSES - 16] + dice.sample(range(1000), 16)
-                text = tower(*padded(spoken + [names[c] for c in picked]))
-            picture, text = F.normalize(picture.float(), dim=-1), F.normalize(text.float(), dim=-1)
-            logits = scale.exp().clamp(max=100) * picture @ text.t()
-            match, labels = logits[:, :BATCH], logits[:, BATCH:]
-            same = torch.arange(BATCH)
-            contrast = (F.cross_entropy(match, same, label_smoothing=0.05) + F.cross_entropy(match.t(), same, label_smoothing=0.05)) / 2
-            soft = (guess[:, picked] / 1.5).softmax(1)
-            loss = contrast + LABEL_WEIGHT * F.kl_div(labels.log_softmax(1), soft, reduction="batchmean")
+        both.train()
+        sums = torch.zeros(3)
+        for step in range(each):
+            loss, *parts = step_loss(head, tower, scale, teaching, order[step * BATCH : (step + 1) * BATCH], dice)
             optimiser.zero_grad(), loss.backward()
-            torch.nn.utils.clip_grad_norm_(trained + texts, 1.0)
+            torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
             optimiser.step(), schedule.step()
-        print(epoch, round(loss.item(), 3), round(contrast.item(), 3), round(scale.exp().item(), 1), round(time.time() - began), "s", flush=True)
+            if math.isfinite(loss.item()):
+                mean.update_parameters(both)
+            sums += torch.stack([p.detach() for p in parts])
+        print(epoch, [round(v / each, 3) for v in sums.tolist()], round(scale.exp().item(), 1), round(time.time() - began), "s", flush=True)
+        kept = mean.module
         if epoch % 4 == 3 or epoch == passes - 1:
-            print(evaluate(head, tower), flush=True)
-        torch.save({"head": head.state_dict(), "tower": tower.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "scale": scale.data, "pass": epoch + 1}, path)
-    record("align", passes=passes, seconds=round(time.time() - began), **evaluate(head, tower))
+            print(evaluate(*kept), flush=True)
+        state = {"head": kept[0].state_dict(), "tower": kept[1].state_dict(), "training": both.state_dict(), "mean": mean.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "scale": scale.data, "pass": epoch + 1}
+        torch.save(state, path.with_suffix(".tmp")), path.with_suffix(".tmp").replace(path)
+    record("align", passes=passes, seconds=round(time.time() - began), **evaluate(*mean.module))
 
 
 if __name__ == "__main__":

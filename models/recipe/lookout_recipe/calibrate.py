@@ -50,7 +50,7 @@ def auroc(values: torch.Tensor, truth: torch.Tensor) -> float:
 def main() -> None:
     _, head, text, _, grounder = trained()
     dice, rows = random.Random(SEED), data.rows("flickr8k/dev")
-    pictures = embed_pictures(head, arrays("flickr8k/dev", 0)[1])
+    pictures = embed_pictures(head, arrays("flickr8k/dev", 0)[0])
     result, report = {}, {}
 
     def fit(values, truth):

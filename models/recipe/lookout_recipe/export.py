@@ -30,7 +30,8 @@ def image_graph(body: trunk.Trunk, head: ImageHead, stock: bool, float_activatio
     precision = lambda index: "weights" if index < float_activations else "int8"
     x, side = g.convolution(x, body.stem, SIZE, False, "relu6", "weights"), SIZE // 2
     as_linear = lambda x, conv, activation, residual=None, p="int8": g.linear(x, conv.conv.weight.flatten(1), conv.conv.bias, activation, residual, p)
-    for index, block in enumerate(body.blocks):
+    blocks = [*body.blocks[: trunk.LAST_FINE_BLOCK + 1], *head.tail]
+    for index, block in enumerate(blocks):
         y = as_linear(x, block.expand, "relu6", None, precision(index)) if block.expand else x
         y = g.convolution(y, block.depthwise, side, True, "relu6")
         side = -(-side // block.depthwise.stride)
@@ -139,7 +140,9 @@ def untrained():
     """Random weights in the same form, for working on the engine before there is anything to load."""
     torch.manual_seed(0)
     words = speaker_tokenizer().get_vocab_size()
-    return trunk.pretrained(), ImageHead().eval(), TextTower().eval(), Speaker(words).eval(), Grounder().eval()
+    head = ImageHead()
+    head.start_from(trunk.pretrained())
+    return trunk.pretrained(), head.eval(), TextTower().eval(), Speaker(words).eval(), Grounder().eval()
 
 
 def main(random: bool = False) -> None:
@@ -180,7 +183,7 @@ def write_manifest(speaker: Speaker) -> None:
     lines = [
         "format = 1",
         'name = "lookout"',
-        'version = "1"',
+        'version = "2"',
         'licence = "Non-commercial research and education (trained on Flickr8k, Flickr30k-Entities and DAQUAR)"',
         f'distilled_from = {quote(["EfficientNet-Lite2 (ImageNet-1k, Apache-2.0)", "all-MiniLM-L6-v2 (Apache-2.0)"])}',
         "",

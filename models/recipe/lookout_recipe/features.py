@@ -1,6 +1,6 @@
 """Stage `features`: the frozen trunk's two maps of every picture, cached once as float16.
 
-Variants are views of the train pictures: 0 whole, 1 whole and mirrored; 2 and 3 would be random crops (3 mirrored).
+Variants are views of the train pictures: 0 whole, 1 whole and mirrored, the rest random crops, the odd ones mirrored.
 Resumable: a progress file beside each array counts the pictures done.
 """
 
@@ -17,7 +17,7 @@ from .paths import SEED, WORK, record
 
 SIZE = 256
 FINE_TOKENS, COARSE_TOKENS = 256, 64
-VARIANTS = 2
+VARIANTS = 8
 CHUNK = 32
 
 
@@ -29,7 +29,7 @@ def windows(count: int, variant: int) -> list[tuple[float, float, float, float, 
     made = []
     for _ in range(count):
         width, height = (dice.uniform(0.65, 1.0) for _ in range(2))
-        made.append((dice.uniform(0, 1 - width), dice.uniform(0, 1 - height), width, height, variant == 3))
+        made.append((dice.uniform(0, 1 - width), dice.uniform(0, 1 - height), width, height, variant % 2 == 1))
     return made
 
 

@@ -83,13 +83,15 @@ class TextTower(nn.Module):
 
 
 class ImageHead(nn.Module):
-    """What follows the convolutional trunk: static key attention at stride 32, an embedding, patch tokens.
+    """What is trained of the image tower: the last convolutions, from stride 16 to stride 32, static key attention
+    at stride 32, an embedding, patch tokens.
 
-    `coarse` `[B, 64, 352]` and `fine` `[B, 256, 120]` to an embedding `[B, 384]`, patches `[B, 256, 256]`.
+    `fine` `[B, 256, 120]`, the frozen trunk's map, to an embedding `[B, 384]` and patches `[B, 256, 256]`.
     """
 
     def __init__(self, width: int = 256, layers: int = 2, heads: int = 4, dropout: float = 0.1):
         super().__init__()
+        self.tail = trunk.Trunk().blocks[trunk.LAST_FINE_BLOCK + 1 :]
         self.head = nn.Linear(trunk.COARSE, trunk.HEAD)
         self.narrow = nn.Linear(trunk.HEAD, width)
         self.position = nn.Parameter(torch.randn(64, width) * 0.02)
@@ -101,16 +103,29 @@ class ImageHead(nn.Module):
         self.patch_coarse = nn.Linear(width, PATCH)
         self.dropout = nn.Dropout(0.3)
 
-    def coarse(self, coarse):
-        """The tokens after the last block `[B, 64, 256]` and the pooled teacher features `[B, 1280]`."""
-        features = F.relu6(self.head(coarse))
+    def start_from(self, teacher: "trunk.Trunk"):
+        """The teacher's own weights. Its depthwise kernels stay as they are: few weights, and slow to train."""
+        self.tail.load_state_dict(teacher.blocks[trunk.LAST_FINE_BLOCK + 1 :].state_dict())
+        for block in self.tail:
+            block.depthwise.requires_grad_(False)
+        self.tail[0].expand.requires_grad_(False)
+        self.head.weight.data.copy_(teacher.head.conv.weight.flatten(1)), self.head.bias.data.copy_(teacher.head.conv.bias)
+
+    def coarse(self, fine):
+        """The tokens after the last block `[B, 64, 256]` and the convolutional features `[B, 64, 1280]`."""
+        x = fine.view(-1, GRID, GRID, trunk.FINE).permute(0, 3, 1, 2)
+        for block in self.tail:
+            x = block(x)
+        features = F.relu6(self.head(x.flatten(2).transpose(1, 2)))
         x = self.narrow(features) + self.position
         for block in self.blocks:
             x = block(x)
-        return self.norm(x), features.mean(1)
+        return self.norm(x), features
 
-    def embed(self, tokens, pooled):
-        both = torch.cat([F.gelu(self.shortcut(self.dropout(pooled))), tokens.mean(1)], 1)
+    def embed(self, tokens, features, share=None):
+        """Of whole pictures, or of R regions: `share` is (picture `[R]`, weight `[R, 64]` with rows that sum to 1)."""
+        mean = (lambda x: x.mean(1)) if share is None else (lambda x: torch.einsum("rt,rtc->rc", share[1], x[share[0]]))
+        both = torch.cat([F.gelu(self.shortcut(self.dropout(mean(features)))), mean(tokens)], 1)
         return self.project(self.dropout(both))
 
     def patches(self, fine, tokens):

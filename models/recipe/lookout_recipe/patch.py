@@ -18,7 +18,7 @@ from .model import GRID, Grounder, ImageHead, Speaker
 from .paths import SEED, WORK, record
 from .words import ANSWER, END, QUESTION, START, asked_of_phrases, clean, speaker_tokenizer
 
-PASSES, BATCH, SPOKEN, PHRASES = 6, 48, 3, 2
+PASSES, BATCH, SPOKEN, PHRASES = 9, 48, 3, 2
 HELD_QUESTIONS = 4  # every fourth DAQUAR picture is kept for measuring
 
 
@@ -31,11 +31,11 @@ def tower():
 
 
 @torch.inference_mode()
-def coarse_tokens(head: ImageHead, coarse) -> torch.Tensor:
+def coarse_tokens(head: ImageHead, fine) -> torch.Tensor:
     out = []
-    for at in range(0, len(coarse), 100):
+    for at in range(0, len(fine), 100):
         with torch.autocast("cpu", torch.bfloat16):
-            out.append(head.coarse(torch.from_numpy(np.asarray(coarse[at : at + 100], np.float32)))[0].half())
+            out.append(head.coarse(torch.from_numpy(np.asarray(fine[at : at + 100], np.float32)))[0].half())
     return torch.cat(out)
 
 
@@ -43,8 +43,8 @@ class Views:
     """Cached maps of one set and view, with the tower's tokens computed once."""
 
     def __init__(self, head, name, variant):
-        self.fine, coarse, _ = features.arrays(name, variant)
-        self.tokens = coarse_tokens(head, coarse)
+        self.fine, _, _ = features.arrays(name, variant)
+        self.tokens = coarse_tokens(head, self.fine)
 
     def take(self, which):
         return torch.from_numpy(self.fine[which].astype(np.float32)), self.tokens[which].float()

@@ -19,7 +19,7 @@ from .model import CONTEXT, TextTower
 from .paths import SEED, WORK, record
 
 TEMPLATES = ["{}", "a photo of a {}.", "a picture of {}.", "there is a {} in the scene."]
-CAPTIONS, PASSES, BATCH, HELD = 70_000, 2, 192, 1_000
+CAPTIONS, PASSES, BATCH, HELD = 70_000, 6, 192, 1_000
 
 
 def corpus() -> list[str]:
