@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::bundle::{Bundle, Role, agreement};
-use crate::engine::{Decoder, Grounder, ImageTower, Options, TextTower};
+use crate::engine::{Decoder, Grounder, ImageTower, Options, Report, TextTower};
 use crate::text::Tokenizer;
 use crate::{Code, Error, Result};
 
@@ -49,6 +49,9 @@ struct File {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<String>,
+    /// Of a network: which operators run on what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operators: Option<Report>,
 }
 
 #[derive(Serialize)]
@@ -80,7 +83,11 @@ impl BundleCommand {
         let bar = console.bar("loading");
         let mut files = Vec::new();
         for (at, (role, entry)) in entries.iter().enumerate() {
-            let cause = load(&bundle, *role, &options, &mut towers).err().map(|error| error.to_string());
+            let loaded = load(&bundle, *role, &options, &mut towers);
+            let (operators, cause) = match loaded {
+                Ok(operators) => (operators, None),
+                Err(error) => (None, Some(error.to_string())),
+            };
             files.push(File {
                 role: role.as_str(),
                 path: entry.path.to_string(),
@@ -88,6 +95,7 @@ impl BundleCommand {
                 quantisation: entry.quantisation.clone(),
                 ok: cause.is_none(),
                 cause,
+                operators,
             });
             bar.at(at + 1, entries.len());
         }
@@ -105,21 +113,18 @@ impl BundleCommand {
     }
 }
 
-fn load(bundle: &Bundle, role: Role, options: &Options, towers: &mut Towers) -> Result<()> {
-    match role {
-        Role::Image => towers.image = Some(ImageTower::load(bundle, options)?),
-        Role::Text => towers.text = Some(TextTower::load(bundle, options)?),
-        Role::Decoder => {
-            let _ = Decoder::load(bundle, options)?;
-        }
-        Role::Ground => {
-            let _ = Grounder::load(bundle, options)?;
-        }
+/// Loads the file of `role`; a network tells what runs it.
+fn load(bundle: &Bundle, role: Role, options: &Options, towers: &mut Towers) -> Result<Option<Report>> {
+    Ok(match role {
+        Role::Image => Some(towers.image.insert(ImageTower::load(bundle, options)?).report()),
+        Role::Text => Some(towers.text.insert(TextTower::load(bundle, options)?).report()),
+        Role::Decoder => Some(Decoder::load(bundle, options)?.report()),
+        Role::Ground => Some(Grounder::load(bundle, options)?.report()),
         Role::Tokenizer | Role::SpeakerTokenizer => {
-            let _ = Tokenizer::from_bytes(bundle.bytes(role).unwrap_or_default(), role.as_str())?;
+            Tokenizer::from_bytes(bundle.bytes(role).unwrap_or_default(), role.as_str())?;
+            None
         }
-    }
-    Ok(())
+    })
 }
 
 /// Runs the stored pairs through the towers that loaded.
@@ -164,6 +169,11 @@ fn table(reply: &Reply) -> String {
         let verdict = file.cause.as_deref().map_or("yes".to_owned(), |cause| format!("no: {cause}"));
         let quantisation = file.quantisation.as_deref().unwrap_or("-");
         text += &format!("{:18} {:>10}  {quantisation:12} {verdict}\n", file.role, file.bytes);
+    }
+    for file in &reply.files {
+        if let Some(operators) = &file.operators {
+            text += &format!("{} runs on {operators}\n", file.role);
+        }
     }
     if !reply.pairs.is_empty() {
         let agree = reply.pairs.iter().filter(|pair| pair.ok).count();

@@ -4,7 +4,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use super::session::Session;
-use super::{Options, Patches};
+use super::{Options, Patches, Report};
 use crate::bundle::{Bundle, Role};
 use crate::text::Speaker;
 use crate::{Code, Error};
@@ -79,6 +79,11 @@ impl Decoder {
             Err(self.session.complain(format_args!("patches are [{}, {}]", patches.count, patches.width)))
         };
         Attending { decoder: self, patches }
+    }
+
+    /// Which part runs on what.
+    pub fn report(&self) -> Report {
+        self.session.report()
     }
 }
 

@@ -5,7 +5,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::program::Input;
 use super::session::Session;
-use super::{Options, Patches};
+use super::{Options, Patches, Report};
 use crate::bundle::{Bundle, Role};
 
 /// A loaded grounding head.
@@ -81,5 +81,10 @@ impl Grounder {
             ([x0.min(x1), y0.min(y1), x0.max(x1), y0.max(y1)], *score)
         });
         Ok(found.collect())
+    }
+
+    /// Which part runs on what.
+    pub fn report(&self) -> Report {
+        self.session.report()
     }
 }

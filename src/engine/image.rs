@@ -7,7 +7,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::program::Input;
 use super::session::Session;
-use super::{Options, normalise};
+use super::{Options, Report, normalise};
 use crate::bundle::{Bundle, Role};
 
 /// A loaded image tower. Cheap to share between threads by reference.
@@ -104,5 +104,10 @@ impl ImageTower {
             features.patches = Some(Patches { count, width, data: data.into() });
         }
         Ok(())
+    }
+
+    /// Which part runs on what.
+    pub fn report(&self) -> Report {
+        self.session.report()
     }
 }

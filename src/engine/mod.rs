@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `ops` | one file per operator |
 //! | `recognise` | other people's quantised layers, put into these operators |
+//! | `report` | which part of a network runs on what |
 //! | `program` | a network as steps over planned buffers, run without allocating; else tract's own plan runs it |
 //! | `load` | from a file to tract's simplified graph |
 //! | `session` | one role's network, ready to run; errors in words |
@@ -26,6 +27,7 @@ mod load;
 mod ops;
 mod program;
 mod recognise;
+mod report;
 mod session;
 mod stop;
 mod text;
@@ -34,6 +36,7 @@ mod threads;
 pub use decoder::{Attending, Cache, Decoder};
 pub use ground::Grounder;
 pub use image::{Features, ImageTower, Patches};
+pub use report::Report;
 pub use stop::Stop;
 pub use text::TextTower;
 

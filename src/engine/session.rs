@@ -10,7 +10,7 @@ use super::guard::guarded;
 use super::load::{Declared, read, symbol_of};
 use super::program::{Buffers, Input, Program};
 use super::stop::Stop;
-use super::{Options, threads};
+use super::{Options, Report, threads};
 use crate::bundle::{Bundle, Role};
 use crate::{Code, Error};
 
@@ -106,6 +106,11 @@ impl Session {
 
     fn failed(&self, cause: &str) -> Error {
         Error::new(Code::Engine, format!("{} failed: {cause}", self.what), "run `lookout bundle check` on the bundle")
+    }
+
+    /// What runs on what.
+    pub(super) fn report(&self) -> Report {
+        Report::of(&self.model, self.programs.is_some())
     }
 
     /// Names of the outputs, in order.

@@ -5,7 +5,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::program::Input;
 use super::session::{Session, lacking};
-use super::{Options, normalise};
+use super::{Options, Report, normalise};
 use crate::bundle::{Bundle, Role, TextInput};
 use crate::text::Tokenizer;
 use crate::{Code, Error};
@@ -118,6 +118,11 @@ impl TextTower {
             return Err(self.session.complain("an embedding is not finite or all 0"));
         }
         Ok(embedding)
+    }
+
+    /// Which part runs on what.
+    pub fn report(&self) -> Report {
+        self.session.report()
     }
 
     /// The tower's tokenizer.

@@ -14,8 +14,8 @@ pub(super) enum Kind {
     Linear,
     /// `[batch, channels, height, width]`, every output channel from all input channels.
     Conv(Window),
-    /// The same, each channel on its own.
-    Depthwise(Window),
+    /// The same, so many output channels from each input channel on its own.
+    Depthwise(Window, usize),
 }
 
 /// As the attributes of our operators name it.
@@ -52,6 +52,12 @@ pub(super) struct Layer {
     pub(super) rounded: bool,
     /// The last node of what was found so far, and the value that it makes.
     pub(super) end: (usize, String),
+}
+
+impl Window {
+    fn on(&self, node: NodeProto) -> NodeProto {
+        node.ints("kernel", &self.kernel).ints("strides", &self.strides).ints("pads", &self.pads)
+    }
 }
 
 impl Kind {
@@ -91,7 +97,7 @@ impl Kind {
         };
         match usize::try_from(tensor::int(node, "group", 1)).ok()? {
             1 => Some(Kind::Conv(window)),
-            group if group == out && within == 1 => Some(Kind::Depthwise(window)),
+            group if within == 1 && group > 0 && out % group == 0 => Some(Kind::Depthwise(window, out / group)),
             _ => None,
         }
     }
@@ -114,7 +120,7 @@ impl Weights {
                 ([depth, *columns], Box::new(move |k, n| n * depth + k))
             }
             // Row (ky kw + kx) C + c lies at [n, c, ky, kx]; depthwise has one c.
-            (Kind::Conv(_) | Kind::Depthwise(_), [out, within, height, width]) => {
+            (Kind::Conv(_) | Kind::Depthwise(..), [out, within, height, width]) => {
                 let (within, taps) = (*within, height * width);
                 let at = move |row: usize, n: usize| (n * within + row % within) * taps + row / within;
                 ([within * taps, *out], Box::new(at))
@@ -183,23 +189,20 @@ impl Layer {
                     vec![node.text("activation", activation).text("precision", precision)]
                 }
             },
-            Kind::Conv(window) | Kind::Depthwise(window) => {
-                let depthwise = matches!(self.kind, Kind::Depthwise(_));
-                let op_type = if depthwise { "LookoutDepthwise" } else { "LookoutConv" };
+            Kind::Conv(window) => {
                 let (last, first) = (net.new_name(name), net.new_name(name));
-                let node = tensor::node(op_type, name, &[&last, &bytes, &scale, &bias], &first)
-                    .ints("kernel", &window.kernel)
-                    .ints("strides", &window.strides)
-                    .ints("pads", &window.pads)
-                    .text("activation", activation);
-                let node = if depthwise { node } else { node.text("precision", precision) };
-                vec![
-                    tensor::node("Transpose", &format!("{name}.channels_last"), &[&self.x], &last)
-                        .ints("perm", &[0, 2, 3, 1]),
-                    node,
-                    tensor::node("Transpose", &format!("{name}.channels_first"), &[&first], &output)
-                        .ints("perm", &[0, 3, 1, 2]),
-                ]
+                let node = tensor::node("LookoutConv", name, &[&last, &bytes, &scale, &bias], &first);
+                let node = window.on(node).text("activation", activation).text("precision", precision);
+                vec![channels_last(name, &self.x, &last), node, channels_first(name, &first, &output)]
+            }
+            Kind::Depthwise(window, repeat) => {
+                let (last, first) = (net.new_name(name), net.new_name(name));
+                let mut nodes = vec![channels_last(name, &self.x, &last)];
+                let x = if *repeat == 1 { last } else { repeated(net, name, &last, columns, *repeat, &mut nodes) };
+                let node = tensor::node("LookoutDepthwise", name, &[&x, &bytes, &scale, &bias], &first);
+                nodes.push(window.on(node).text("activation", activation));
+                nodes.push(channels_first(name, &first, &output));
+                nodes
             }
         };
         net.replace(end, nodes)
@@ -214,6 +217,26 @@ impl Layer {
             self.end = (ix, add.output[0].clone());
         }
     }
+}
+
+fn channels_last(name: &str, x: &str, out: &str) -> NodeProto {
+    tensor::node("Transpose", &format!("{name}.channels_last"), &[x], out).ints("perm", &[0, 2, 3, 1])
+}
+
+fn channels_first(name: &str, x: &str, out: &str) -> NodeProto {
+    tensor::node("Transpose", &format!("{name}.channels_first"), &[x], out).ints("perm", &[0, 3, 1, 2])
+}
+
+/// Every channel of `x`, channels last, so many times in a row that there are `columns`. Returns what it is called.
+fn repeated(net: &mut Net, name: &str, x: &str, columns: usize, times: usize, nodes: &mut Vec<NodeProto>) -> String {
+    let [apart, wide, whole] = [0; 3].map(|_| net.new_name(name));
+    let (channels, times) = ((columns / times) as i64, times as i64);
+    let shapes: [&[i64]; 3] = [&[0, 0, 0, channels, 1], &[1, 1, 1, channels, times], &[0, 0, 0, channels * times]];
+    let [split, spread, join] = shapes.map(|shape| net.add_constant(name, tensor::of_sizes(shape)));
+    nodes.push(tensor::node("Reshape", &format!("{name}.apart"), &[x, &split], &apart));
+    nodes.push(tensor::node("Expand", &format!("{name}.wide"), &[&apart, &spread], &wide));
+    nodes.push(tensor::node("Reshape", &format!("{name}.whole"), &[&wide, &join], &whole));
+    whole
 }
 
 /// A float constant that has one value for each output channel or one for all, and that leaves the shape of the layer's
@@ -233,22 +256,27 @@ pub(super) fn per_channel(net: &Net, name: &str, columns: usize, kind: &Kind) ->
     lies_right(&constant.dims, columns, kind).then(|| tensor::floats(constant))?
 }
 
-/// `columns` floats, written as such or as int32 with a scale, as quantised exports write a bias.
+/// `columns` floats; see [`float_values`].
 pub(super) fn float_row(net: &Net, name: &str, columns: usize) -> Option<Vec<f32>> {
-    let values = match net.constant(name) {
-        Some(constant) => tensor::floats(constant).filter(|_| constant.dims.len() == 1)?,
-        None => {
-            let node = net.made_by(name, "DequantizeLinear")?;
-            let values = tensor::integers(net.constant(node.input.first()?)?)?;
-            let scale = tensor::floats(net.constant(node.input.get(1)?)?)?;
-            let zero = zero_point(net, node.input.get(2))?;
-            if !(zero.iter().all(|z| *z == 0) && (scale.len() == 1 || scale.len() == values.len())) {
-                return None;
-            }
-            values.iter().zip(scale.iter().cycle()).map(|(v, s)| *v as f32 * s).collect()
-        }
-    };
-    (values.len() == columns).then_some(values)
+    float_values(net, name).filter(|values| values.len() == columns)
+}
+
+/// A row of floats, written as such or as integers with scales, as quantised exports write a bias.
+pub(super) fn float_values(net: &Net, name: &str) -> Option<Vec<f32>> {
+    if let Some(constant) = net.constant(name) {
+        return tensor::floats(constant).filter(|_| constant.dims.len() == 1);
+    }
+    let node = net.made_by(name, "DequantizeLinear")?;
+    let whole = net.constant(node.input.first()?)?;
+    let values = tensor::integers(whole).filter(|_| whole.dims.len() == 1)?;
+    let scale = tensor::floats(net.constant(node.input.get(1)?)?)?;
+    let zero = zero_point(net, node.input.get(2))?;
+    let fits = |count: usize| count == 1 || count == values.len();
+    if !fits(scale.len()) || !fits(zero.len()) || tensor::int(node, "block_size", 0) != 0 {
+        return None;
+    }
+    let ends = scale.iter().cycle().zip(zero.iter().cycle());
+    Some(values.iter().zip(ends).map(|(value, (scale, zero))| (value - zero) as f32 * scale).collect())
 }
 
 /// Values of a zero point; 0 where there is none.

@@ -2,6 +2,7 @@
 
 use tract_onnx::tract_hir::internal::*;
 
+use super::layer::float_values;
 use super::net::Net;
 use super::tensor::{self, With};
 
@@ -30,9 +31,9 @@ fn whole(net: &Net, ix: usize) -> Option<Norm> {
     if tensor::int(node, "axis", -1) != -1 || tensor::int(node, "stash_type", 1) != 1 || node.output.len() != 1 {
         return None;
     }
-    let gamma = row(net, node.input.get(1)?)?;
+    let gamma = float_values(net, node.input.get(1)?)?;
     let beta = match node.input.get(2).filter(|name| !name.is_empty()) {
-        Some(beta) => row(net, beta)?,
+        Some(beta) => float_values(net, beta)?,
         None => vec![0.0; gamma.len()],
     };
     let fits = gamma.len() == beta.len() && gamma.len() > 1;
@@ -85,11 +86,7 @@ fn mean_of(net: &Net, value: &str) -> Option<String> {
 /// Of two inputs the one that is a row of numbers, and the other's name.
 fn with_row(net: &Net, inputs: &[String]) -> Option<(String, Vec<f32>)> {
     let [a, b] = inputs else { return None };
-    row(net, b).map(|row| (a.clone(), row)).or_else(|| Some((b.clone(), row(net, a)?)))
-}
-
-fn row(net: &Net, name: &str) -> Option<Vec<f32>> {
-    net.constant(name).filter(|t| t.dims.len() == 1).and_then(tensor::floats)
+    float_values(net, b).map(|row| (a.clone(), row)).or_else(|| Some((b.clone(), float_values(net, a)?)))
 }
 
 fn is_two(net: &Net, name: &str) -> bool {

@@ -82,6 +82,12 @@ pub(super) fn of_bytes(shape: &[usize], values: &[i8]) -> TensorProto {
     TensorProto { dims: dims(shape), data_type: DataType::Int8 as i32, raw_data, ..TensorProto::default() }
 }
 
+/// A constant of sizes.
+pub(super) fn of_sizes(sizes: &[i64]) -> TensorProto {
+    let dims = vec![sizes.len() as i64];
+    TensorProto { dims, data_type: DataType::Int64 as i32, int64_data: sizes.to_vec(), ..TensorProto::default() }
+}
+
 /// A node with one output.
 pub(super) fn node(op_type: &str, name: &str, input: &[&str], output: &str) -> NodeProto {
     NodeProto {
