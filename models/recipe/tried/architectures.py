@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from torch import nn
 
 RECIPE = Path(__file__).resolve().parent.parent
@@ -234,6 +234,13 @@ def build(name: str, recipe, out: Path) -> None:
     notes = {"image": export(image, torch.from_numpy(blocks(1, options["size"])), "image", files / "image.onnx", False),
              "text": export(text, example, "input_ids", files / "text.onnx", name not in WHOLE_CONTEXT)}
     del image, text
+    store(name, recipe, out, tokenizer, notes)
+
+
+def store(name: str, recipe, out: Path, tokenizer, notes: dict) -> None:
+    """Quantises and wraps the exported files, and stores onnxruntime's numbers."""
+    options = wrap.PRESETS[recipe[1]] | recipe[3]
+    preset, numbers, files = recipe[1], recipe[3], WORK / "onnx" / name
     sizes = {tower: count(files / f"{tower}.onnx") for tower in ("image", "text")}
     for tower in ("image", "text"):
         # Shapes go: onnxruntime refuses to infer them again where a quantised branch says otherwise.
@@ -243,7 +250,15 @@ def build(name: str, recipe, out: Path) -> None:
             shorten_names(model.graph)
         onnx.save(model, files / f"{tower}.onnx")
         quantize_dynamic(files / f"{tower}.onnx", files / f"{tower}-int8.onnx", weight_type=QuantType.QInt8, per_channel=False)
-    for kind, suffix in (("float", ""), ("int8", "-int8")):
+        if recipe in SMALL.values():
+            # The other forms: weights with zero points, and static scales around float operators.
+            quantize_dynamic(files / f"{tower}.onnx", files / f"{tower}-uint8.onnx", weight_type=QuantType.QUInt8, per_channel=tower == "text")
+            reader = Reader(tower, tokenizer, options)
+            quantize_static(files / f"{tower}.onnx", files / f"{tower}-qdq.onnx", reader, quant_format=QuantFormat.QDQ, per_channel=True)
+    kinds = [("float", ""), ("int8", "-int8")]
+    if recipe in SMALL.values():
+        kinds += [("int8-zero-points", "-uint8"), ("qdq", "-qdq")]
+    for kind, suffix in kinds:
         folder = out / f"{name}-{kind}"
         if folder.exists():
             [file.unlink() for file in folder.iterdir()]
@@ -254,6 +269,18 @@ def build(name: str, recipe, out: Path) -> None:
         assert status == 0, folder
         (folder / "expected.json").write_text(json.dumps(expected(folder, tokenizer, options) | {"parameters": sizes, "export": notes}) + "\n")
         print(folder.name, sizes, notes, flush=True)
+
+
+class Reader(CalibrationDataReader):
+    """What static scales are measured on."""
+
+    def __init__(self, tower: str, tokenizer, options: dict):
+        pictures = [{"image": blocks(200 + i, options["size"])} for i in range(16)] + [{"image": wrap.made_up(1, options["size"], options["size"])}]
+        sentences = [{"input_ids": np.array([shaped(tokenizer, sentence, options, False)])} for sentence in SENTENCES]
+        self.rows = iter(pictures if tower == "image" else sentences)
+
+    def get_next(self):
+        return next(self.rows, None)
 
 
 def shorten_names(graph: onnx.GraphProto) -> None:
