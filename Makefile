@@ -80,7 +80,7 @@ bench: tools $(filter benches/venv/%,$(BENCH_PYTHON)) ## against onnxruntime, tr
 	@$(BENCH_PYTHON) benches/compare.py $(BENCH_OPTIONS)
 
 benches/venv/bin/python: benches/requirements.txt
-	@python3 -c 'import ensurepip, venv' 2>/dev/null || { $(call install,python3-venv,Python's venv); }
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { $(call install,python3-venv,the module venv); }
 	python3 -m venv benches/venv
 	benches/venv/bin/pip install --quiet --requirement benches/requirements.txt
 	@touch $@
