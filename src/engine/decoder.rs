@@ -3,6 +3,7 @@
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
+use super::program::Input;
 use super::session::Session;
 use super::{Options, Patches, Report};
 use crate::bundle::{Bundle, Role};
@@ -30,14 +31,15 @@ pub struct Decoder {
 #[derive(Debug)]
 pub struct Attending<'a> {
     decoder: &'a Decoder,
-    patches: crate::Result<TValue>,
+    patches: crate::Result<Arc<[f32]>>,
 }
 
-/// Keys and values of the tokens said so far. A clone shares them; a step makes new ones.
+/// Keys and values of the tokens said so far. A clone shares them; a step of one of two clones leaves the other as it was.
 #[derive(Debug, Clone)]
 pub struct Cache {
-    keys: TValue,
-    values: TValue,
+    /// `[layers, heads, tokens, head width]`
+    keys: Arc<[f32]>,
+    values: Arc<[f32]>,
     tokens: usize,
 }
 
@@ -70,54 +72,30 @@ impl Decoder {
         Ok(Decoder { session, inputs, outputs, count, width, cache })
     }
 
-    /// Looks at a picture. The patches are copied once, here.
+    /// What runs on what.
+    pub fn report(&self) -> Report {
+        self.session.report()
+    }
+
+    /// Looks at a picture.
     pub fn attend(&self, patches: &Patches) -> Attending<'_> {
         let fits = (patches.count, patches.width) == (self.count, self.width);
         let patches = if fits {
-            self.session.tensor(&[1, self.count, self.width], &patches.data)
+            Ok(patches.data.clone())
         } else {
             Err(self.session.complain(format_args!("patches are [{}, {}]", patches.count, patches.width)))
         };
         Attending { decoder: self, patches }
     }
 
-    /// Which part runs on what.
-    pub fn report(&self) -> Report {
-        self.session.report()
-    }
-}
-
-impl Speaker for Attending<'_> {
-    type State = Cache;
-
-    fn start(&self) -> crate::Result<Cache> {
-        let empty = self.decoder.session.tensor::<f32>(&self.decoder.cache, &[])?;
-        Ok(Cache { keys: empty.clone(), values: empty, tokens: 0 })
-    }
-
-    fn step(&self, state: &mut Cache, token: u32) -> crate::Result<Vec<f32>> {
-        let session = &self.decoder.session;
-        let feed = [
-            session.tensor(&[1, 1], &[i64::from(token)])?,
-            session.tensor(&[1], &[state.tokens as i64])?,
-            self.patches.clone()?,
-            state.keys.clone(),
-            state.values.clone(),
-        ];
-        let mut inputs: TVec<TValue> = feed.iter().cloned().collect();
-        for (value, ix) in feed.into_iter().zip(self.decoder.inputs) {
-            inputs[ix] = value;
-        }
-        let outputs = session.run(inputs)?;
-        let [logits, keys, values] = self.decoder.outputs.map(|ix| outputs[ix].clone());
-        let mut wanted = self.decoder.cache;
-        wanted[2] = state.tokens + 1;
-        for (name, value) in [("new_keys", &keys), ("new_values", &values)] {
-            if value.shape() != wanted || value.datum_type() != f32::datum_type() {
-                return Err(session.complain(format_args!("{name} is {:?}, not {wanted:?}", value.shape())));
-            }
-        }
-        let logits = session.floats(&logits, "logits", logits.len())?;
+    /// Takes the outputs of a step into the cache, and gives the logits.
+    fn take<'a>(&self, state: &mut Cache, output: &dyn Fn(usize) -> TractResult<&'a [f32]>) -> crate::Result<Vec<f32>> {
+        let [logits, keys, values] = self.outputs;
+        let [layers, heads, _, width] = self.cache;
+        let size = layers * heads * width * (state.tokens + 1);
+        let keys = self.session.sized(output(keys), "new_keys", size)?;
+        let values = self.session.sized(output(values), "new_values", size)?;
+        let logits = output(logits).map_err(|e| self.session.complain(format_args!("the logits are unusable: {e}")))?;
         if logits.is_empty() || !logits.iter().all(|v| v.is_finite()) {
             return Err(Error::new(
                 Code::Engine,
@@ -125,7 +103,46 @@ impl Speaker for Attending<'_> {
                 "run `lookout bundle check` on the bundle",
             ));
         }
-        *state = Cache { keys, values, tokens: state.tokens + 1 };
+        *state = Cache { keys: keys.into(), values: values.into(), tokens: state.tokens + 1 };
         Ok(logits.to_vec())
+    }
+}
+
+impl Speaker for Attending<'_> {
+    type State = Cache;
+
+    fn start(&self) -> crate::Result<Cache> {
+        Ok(Cache { keys: Arc::default(), values: Arc::default(), tokens: 0 })
+    }
+
+    fn step(&self, state: &mut Cache, token: u32) -> crate::Result<Vec<f32>> {
+        let Decoder { session, inputs, .. } = self.decoder;
+        let patches = self.patches.as_ref().map_err(Error::clone)?;
+        let (token, position) = ([i64::from(token)], [state.tokens as i64]);
+        if let Some(steps) = session.compiled(state.tokens)? {
+            let (keys, values) = (state.keys.clone(), state.values.clone());
+            let feed = [
+                Input::Ids(&token),
+                Input::Ids(&position),
+                Input::Floats(patches),
+                Input::Floats(&keys),
+                Input::Floats(&values),
+            ];
+            let mut given = feed;
+            std::iter::zip(feed, inputs).for_each(|(value, ix)| given[*ix] = value);
+            return session.execute(&steps, &given, |output| self.decoder.take(state, output));
+        }
+        let past = [self.decoder.cache[0], self.decoder.cache[1], state.tokens, self.decoder.cache[3]];
+        let feed = [
+            session.tensor(&[1, 1], &token)?,
+            session.tensor(&[1], &position)?,
+            session.tensor(&[1, self.decoder.count, self.decoder.width], patches)?,
+            session.tensor(&past, &state.keys)?,
+            session.tensor(&past, &state.values)?,
+        ];
+        let mut given: TVec<TValue> = feed.iter().cloned().collect();
+        std::iter::zip(feed, inputs).for_each(|(value, ix)| given[*ix] = value);
+        let outputs = session.run(given)?;
+        self.decoder.take(state, &|ix| outputs[ix].try_as_plain_ram()?.as_slice::<f32>())
     }
 }

@@ -21,19 +21,15 @@ pub(super) struct Session {
     symbol: Option<Symbol>,
     /// Steps for each value of the symbol that was met; none where tract's plan runs the network.
     programs: Option<RwLock<BySize>>,
+    /// What no run of a program uses at the moment.
+    idle: Mutex<Vec<Buffers>>,
     plan: Option<Arc<TypedRunnableModel>>,
     outputs: Vec<String>,
     pool: Option<Arc<ThreadPool>>,
     what: String,
 }
 
-type BySize = Vec<(usize, Arc<Compiled>)>;
-
-/// A program, and the buffers that no run uses at the moment.
-pub(super) struct Compiled {
-    program: Program,
-    idle: Mutex<Vec<Buffers>>,
-}
+type BySize = Vec<(usize, Arc<Program>)>;
 
 impl Session {
     /// Loads the file of `role`. `shape` sets the facts of the inputs.
@@ -64,12 +60,12 @@ impl Session {
                 "run `lookout bundle check` on the bundle; a file of your own must be ONNX that tract can run, with all weights inside",
             )
         })?;
-        Ok(Session { model, symbol, programs, plan, outputs, pool, what })
+        Ok(Session { model, symbol, programs, idle: Mutex::default(), plan, outputs, pool, what })
     }
 
     /// The steps of this network where its symbol has the value `size` (which does not matter when it has no symbol);
     /// `None` when tract's plan runs it.
-    pub(super) fn compiled(&self, size: usize) -> crate::Result<Option<Arc<Compiled>>> {
+    pub(super) fn compiled(&self, size: usize) -> crate::Result<Option<Arc<Program>>> {
         let Some(programs) = &self.programs else { return Ok(None) };
         let size = if self.symbol.is_some() { size } else { 1 };
         let found = |all: &BySize| all.iter().find(|(n, _)| *n == size).map(|(_, c)| c.clone());
@@ -86,17 +82,17 @@ impl Session {
     /// Runs steps from [`Session::compiled`]; `read` gets the outputs' floats, in order of the graph.
     pub(super) fn execute<T>(
         &self,
-        compiled: &Compiled,
+        program: &Program,
         inputs: &[Input],
         read: impl for<'a> FnOnce(&dyn Fn(usize) -> TractResult<&'a [f32]>) -> crate::Result<T>,
     ) -> crate::Result<T> {
         let stop = Stop::current();
-        let idle = || compiled.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut buffers = idle().pop().unwrap_or_else(|| compiled.program.buffers());
-        let run = || guarded(|| compiled.program.run(&mut buffers, inputs, &stop));
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffers = idle().pop().unwrap_or_default();
+        let run = || guarded(|| program.run(&mut buffers, inputs, &stop));
         let done = threads::inside(self.pool.as_deref(), run);
         let result = match done {
-            Ok(()) => read(&|ix| compiled.program.output(&buffers, inputs, ix)),
+            Ok(()) => read(&|ix| program.output(&buffers, inputs, ix)),
             Err(_) if stop.is_due() => Err(stopped(&self.what)),
             Err(cause) => Err(self.failed(&cause)),
         };
@@ -188,13 +184,12 @@ impl std::fmt::Debug for Session {
 }
 
 /// Steps for one value of the symbol.
-fn compile(model: &TypedModel, symbol: Option<&Symbol>, size: usize) -> TractResult<Option<Compiled>> {
+fn compile(model: &TypedModel, symbol: Option<&Symbol>, size: usize) -> TractResult<Option<Program>> {
     let mut values = SymbolValues::default();
     if let Some(symbol) = symbol {
         values.set(symbol, size as i64);
     }
-    let program = Program::compile(model, &values)?;
-    Ok(program.map(|program| Compiled { program, idle: Mutex::default() }))
+    Program::compile(model, &values)
 }
 
 fn stopped(what: &str) -> Error {
@@ -303,6 +298,48 @@ mod tests {
     }
 
     #[test]
+    fn decoder_steps_agree_with_the_plan() {
+        let bundle = default_bundle();
+        let set = |d: &mut Declared| {
+            let past = [3.to_dim(), 4.to_dim(), d.symbol("S"), 64.to_dim()];
+            d.set(2, f32::datum_type(), &[1, 256, 256].map(|n: usize| n.to_dim()))?;
+            d.set(3, f32::datum_type(), &past)?;
+            d.set(4, f32::datum_type(), &past)
+        };
+        let session = Session::load(&bundle, Role::Decoder, &Options { threads: 1 }, set).expect("loads");
+        let plan = session.model.clone().into_optimized().and_then(|m| m.into_runnable()).expect("a plan");
+        let patches = noise(256 * 256, 5);
+        for said in [0usize, 1, 2, 9, 40] {
+            let (keys, values) = (noise(3 * 4 * 64 * said, 6), noise(3 * 4 * 64 * said, 7));
+            let (token, position, past) = ([77i64], [said as i64], [3, 4, said, 64]);
+            let tensors = tvec!(
+                session.tensor(&[1, 1], &token).expect("a token"),
+                session.tensor(&[1], &position).expect("a position"),
+                session.tensor(&[1, 256, 256], &patches).expect("patches"),
+                session.tensor(&past, &keys).expect("keys"),
+                session.tensor(&past, &values).expect("values")
+            );
+            let wanted = plan.run(tensors).expect("the plan runs");
+            let inputs = [
+                Input::Ids(&token),
+                Input::Ids(&position),
+                Input::Floats(&patches),
+                Input::Floats(&keys),
+                Input::Floats(&values),
+            ];
+            let steps = session.compiled(said).expect("compiles").expect("has steps");
+            let found = session
+                .execute(&steps, &inputs, |output| Ok([0, 1, 2].map(|ix| output(ix).expect("an output").to_vec())));
+            for (ix, found) in found.expect("the steps run").iter().enumerate() {
+                let wanted = session.floats(&wanted[ix], "output", found.len()).expect("as many floats");
+                let largest = wanted.iter().fold(0f32, |a, v| a.max(v.abs()));
+                let wrong = found.iter().zip(wanted).fold(0f32, |a, (f, w)| a.max((f - w).abs()));
+                assert!(wrong <= 0.02 * largest, "{said} tokens, output {ix}: off by {wrong}, largest {largest}");
+            }
+        }
+    }
+
+    #[test]
     fn buffers_are_shared_between_steps() {
         let bundle = default_bundle();
         let shape = [1usize, 3, 256, 256].map(|n| n.to_dim());
@@ -310,6 +347,6 @@ mod tests {
             Session::load(&bundle, Role::Image, &Options { threads: 1 }, |d| d.set(0, f32::datum_type(), &shape));
         let steps = session.expect("loads").compiled(0).expect("compiles").expect("has steps");
         // The largest pair that lives at the same time, 128 x 128 x 96 and its depthwise result, is near 2 million floats.
-        assert!(steps.program.floats() < 6_000_000, "{} floats", steps.program.floats());
+        assert!(steps.floats() < 6_000_000, "{} floats", steps.floats());
     }
 }

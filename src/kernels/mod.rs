@@ -33,6 +33,7 @@ mod quantise;
 mod softmax;
 #[macro_use]
 mod vector;
+mod product;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -62,9 +63,10 @@ pub use depthwise::{Lines, Taps, Window, depthwise};
 pub use ending::Finish;
 pub use float::{Columns, Strides};
 pub use pack::{PANEL, Packed, check};
+pub use product::{Axis, Product, product};
 pub use quantise::{Form, Rows};
 pub use softmax::softmax_to_bytes;
-pub use vector::{Activation, activate, add, layer_norm};
+pub use vector::{Activation, activate, add, layer_norm, softmax};
 
 /// An instruction set that this machine has. A value is proof of it: there is no way to make one without looking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -146,6 +146,21 @@ fn exp<const FUSED: bool>(x: f32) -> f32 {
     f32::from_bits((whole.wrapping_add(127) as u32) << 23) * p
 }
 
+multiversion! {
+    /// Softmax of each row of `width` floats, in place.
+    pub fn softmax(values: &mut [f32], width: usize) = softmax_body
+}
+
+#[inline(always)]
+fn softmax_body<const FUSED: bool>(values: &mut [f32], width: usize) {
+    for row in values.chunks_exact_mut(width) {
+        let largest = row.iter().fold(f32::NEG_INFINITY, |a, v| a.max(*v));
+        row.iter_mut().for_each(|v| *v = exp::<FUSED>(*v - largest));
+        let whole = 1.0 / row.iter().sum::<f32>();
+        row.iter_mut().for_each(|v| *v *= whole);
+    }
+}
+
 #[inline(always)]
 fn layer_norm_body<const FUSED: bool>(x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32, out: &mut [f32]) {
     const LANES: usize = 32;

@@ -6,15 +6,17 @@ use tract_onnx::tract_core::ops::array::{Gather, MultiBroadcastTo, Slice, TypedC
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::change_axes::AxisOp;
+use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::konst::Const;
-use tract_onnx::tract_core::ops::nn::{Reduce, Reducer};
+use tract_onnx::tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
 use tract_onnx::tract_core::ops::source::TypedSource;
 use tract_onnx::tract_hir::internal::*;
 
 use super::steps::{Binary, RANK, Unary, View, Work};
 use super::{Operand, Program, Step};
 use crate::engine::ops;
+use crate::kernels::{Axis, Product};
 
 /// What is known of a node's output.
 #[derive(Clone)]
@@ -165,7 +167,18 @@ impl Compiler<'_> {
             let [axis] = axes[..] else { return Ok(None) };
             Work::Sum { length: of[axis], inner: of[axis + 1..].iter().product() }
         } else if let Some(concat) = node.op_as::<TypedConcat>() {
-            Work::Concat(floats.iter().map(|(_, s)| s[concat.axis..].iter().product()).collect())
+            let parts = floats.iter().map(|(place, s)| (place.clone(), s[concat.axis..].iter().product::<usize>()));
+            let (places, runs) = parts.filter(|(_, run)| *run > 0).unzip();
+            return Ok(self.draft(node, Work::Concat(runs), places, shape));
+        } else if let Some(softmax) = node.op_as::<Softmax>() {
+            let [axis] = softmax.axes[..] else { return Ok(None) };
+            if softmax.kind != SoftmaxKind::Softmax || axis + 1 != shape.len() {
+                return Ok(None);
+            }
+            Work::Softmax(shape[axis])
+        } else if let Some(sum) = node.op_as::<EinSum>().filter(|sum| sum.q_params.is_none() && floats.len() == 2) {
+            let Some(work) = products(sum, of, floats[1].1, &shape) else { return Ok(None) };
+            work
         } else {
             return Ok(None);
         };
@@ -191,10 +204,13 @@ impl Compiler<'_> {
             }
             _ => return None,
         };
-        if gather.axis != 0 || gather.output_type.is_some() || table.rank() != 2 || table.len() == 0 {
+        // Axes of size 1 before the rows change nothing.
+        let (before, rows) = table.shape().split_at(gather.axis);
+        let [rows, width] = *rows else { return None };
+        if gather.output_type.is_some() || before.iter().any(|size| *size != 1) || rows * width == 0 {
             return None;
         }
-        let work = Work::Rows { table: table.clone(), width: table.shape()[1] };
+        let work = Work::Rows { table: table.clone(), rows, width };
         self.draft(node, work, vec![Place::Given(Operand::Input(input))], shape)
     }
 
@@ -216,7 +232,11 @@ impl Compiler<'_> {
     }
 
     fn draft(&mut self, node: &TypedNode, work: Work, inputs: Vec<Place>, shape: Vec<usize>) -> Option<Value> {
-        if shape.len() > RANK || shape.contains(&0) {
+        if shape.contains(&0) {
+            let nothing = Arc::new(Tensor::zero::<f32>(&shape).ok()?);
+            return Some(Value::Floats { place: Place::Given(Operand::Constant(nothing)), shape });
+        }
+        if shape.len() > RANK {
             return None;
         }
         let out = self.sizes.len();
@@ -287,6 +307,61 @@ impl Compiler<'_> {
         let outputs = outputs.into_iter().map(|p| place(p, &slot_of)).collect();
         Ok(Some(Program { steps, slots, outputs }))
     }
+}
+
+/// A sum of products over at most one axis.
+fn products(sum: &EinSum, a: &[usize], b: &[usize], out: &[usize]) -> Option<Work> {
+    let all = [strides(a), strides(b), strides(out)];
+    let (mut outer, mut rows, mut columns, mut depth) = (vec![], vec![], vec![], vec![]);
+    for axis in sum.axes.iter_all_axes() {
+        let places = [&axis.inputs[0], &axis.inputs[1], &axis.outputs[0]];
+        if places.iter().any(|p| p.len() > 1) {
+            return None;
+        }
+        let at = |side: usize, shape: &[usize]| places[side].first().map(|p| shape[*p]);
+        let (in_a, in_b, in_out) = (at(0, a), at(1, b), at(2, out));
+        let size = in_a.into_iter().chain(in_b).chain(in_out).max()?;
+        if size == 1 {
+            continue;
+        }
+        let stride = |side: usize, found: Option<usize>| match found {
+            Some(found) if found == size => places[side].first().map(|p| all[side][*p]),
+            Some(1) | None => Some(0),
+            Some(_) => None,
+        };
+        let axis = Axis { size, strides: [stride(0, in_a)?, stride(1, in_b)?, stride(2, in_out)?] };
+        match axis.strides.map(|s| s > 0) {
+            [_, _, false] => depth.push(axis),
+            [true, false, _] => rows.push(axis),
+            [false, true, _] => columns.push(axis),
+            _ => outer.push(axis),
+        }
+    }
+    let one = Axis { size: 1, strides: [0; 3] };
+    // A vector times a matrix, with the matrix first.
+    let swapped = columns.is_empty() && !rows.is_empty();
+    if swapped {
+        let turned = |axis: Axis| Axis { strides: [axis.strides[1], axis.strides[0], axis.strides[2]], ..axis };
+        (rows, columns) = (columns, rows);
+        [&mut outer, &mut rows, &mut columns, &mut depth].into_iter().flatten().for_each(|axis| *axis = turned(*axis));
+    }
+    // The axis that lies closest together is the one to work along.
+    let innermost = |axes: &mut Vec<Axis>, outer: &mut Vec<Axis>, side: usize| {
+        axes.sort_by_key(|axis| axis.strides[side]);
+        let first = if axes.is_empty() { one } else { axes.remove(0) };
+        outer.append(axes);
+        first
+    };
+    let shape = Product {
+        rows: innermost(&mut rows, &mut outer, 2),
+        columns: innermost(&mut columns, &mut outer, 2),
+        depth: match depth[..] {
+            [] => one,
+            [axis] => axis,
+            _ => return None,
+        },
+    };
+    Some(Work::Products { outer, shape, swapped })
 }
 
 /// Row-major strides.

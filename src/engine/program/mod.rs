@@ -50,16 +50,11 @@ pub(super) enum Input<'a> {
     Ids(&'a [i64]),
 }
 
-/// What a run works in. It belongs to one program and serves one run at a time.
-#[derive(Debug)]
+/// What a run works in. It serves one run at a time, of any program, and grows to the largest.
+#[derive(Debug, Default)]
 pub(super) struct Buffers(Vec<Floats>);
 
 impl Program {
-    /// Fresh buffers.
-    pub(super) fn buffers(&self) -> Buffers {
-        Buffers(self.slots.iter().map(|size| Floats::zeros(*size)).collect())
-    }
-
     /// Floats over all slots.
     #[cfg(test)]
     pub(super) fn floats(&self) -> usize {
@@ -68,6 +63,9 @@ impl Program {
 
     /// Runs all steps; `inputs` are as the graph declares them.
     pub(super) fn run(&self, buffers: &mut Buffers, inputs: &[Input], stop: &Stop) -> TractResult<()> {
+        if buffers.0.len() < self.slots.len() {
+            buffers.0.resize_with(self.slots.len(), Floats::default);
+        }
         for step in &self.steps {
             if stop.is_due() {
                 bail!("stopped");

@@ -4,7 +4,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::Operands;
 use crate::engine::ops::{Native, attend::Attend};
-use crate::kernels::{Activation, Kernel, activate};
+use crate::kernels::{Activation, Axis, Kernel, Product, activate, product, softmax};
 
 /// Most axes of a [`Work::Copy`] or [`Work::Binary`].
 pub(super) const RANK: usize = 8;
@@ -25,8 +25,12 @@ pub(super) enum Work {
     Sum { length: usize, inner: usize },
     /// Runs of these lengths, one of each input in turn.
     Concat(Vec<usize>),
+    /// Over the last axis, of this many floats.
+    Softmax(usize),
+    /// A product for each step of the outer axes; `swapped` takes the second input as `a`.
+    Products { outer: Vec<Axis>, shape: Product, swapped: bool },
     /// Rows of a table `[rows, width]` of int8 or float32 by ids.
-    Rows { table: Arc<Tensor>, width: usize },
+    Rows { table: Arc<Tensor>, rows: usize, width: usize },
 }
 
 /// How an array is walked.
@@ -99,11 +103,21 @@ impl Work {
                     first += length;
                 }
             }
-            Work::Rows { table, width } => {
+            Work::Softmax(width) => {
+                out.copy_from_slice(operands.floats(0)?);
+                softmax(Kernel::chosen(), out, *width);
+            }
+            Work::Products { outer, shape, swapped } => {
+                let (mut a, mut b) = (operands.floats(0)?, operands.floats(1)?);
+                if *swapped {
+                    (a, b) = (b, a);
+                }
+                products(Kernel::chosen(), a, b, outer, shape, out);
+            }
+            Work::Rows { table, rows, width } => {
                 let ids = operands.ids(0)?;
-                let rows = table.shape()[0];
                 for (id, out) in ids.iter().zip(out.chunks_exact_mut(*width)) {
-                    let row = usize::try_from(*id).ok().filter(|row| *row < rows);
+                    let row = usize::try_from(*id).ok().filter(|row| row < rows);
                     let Some(row) = row else { bail!("id {id} is outside a table of {rows} rows") };
                     let place = row * width..(row + 1) * width;
                     let plain = table.try_as_plain_ram()?;
@@ -117,6 +131,14 @@ impl Work {
             }
         }
         Ok(())
+    }
+}
+
+fn products(kernel: Kernel, a: &[f32], b: &[f32], outer: &[Axis], shape: &Product, out: &mut [f32]) {
+    let Some((axis, inner)) = outer.split_first() else { return product(kernel, a, b, shape, out) };
+    for i in 0..axis.size {
+        let [at_a, at_b, at] = axis.strides.map(|stride| i * stride);
+        products(kernel, &a[at_a.min(a.len())..], &b[at_b.min(b.len())..], inner, shape, &mut out[at..]);
     }
 }
 
