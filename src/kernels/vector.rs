@@ -100,7 +100,7 @@ fn gated<const FUSED: bool>(x: f32, y: f32) -> f32 {
 
 #[inline(always)]
 fn gelu_tanh<const FUSED: bool>(x: f32) -> f32 {
-    gated::<FUSED>(x, x * fused::<FUSED>(x * x, 0.071_354_814, 1.595_769_1))
+    gated::<FUSED>(x, x * fused::<FUSED>(x * x, 0.071_354_81, 1.595_769))
 }
 
 #[inline(always)]

@@ -73,7 +73,9 @@ macro_rules! element {
     };
 }
 element!(f32, 1);
+element!(u8, 2);
 element!(i8, 3);
+element!(i32, 6);
 element!(i64, 7);
 
 /// A dimension that is a number or a symbol.
@@ -114,11 +116,19 @@ impl Graph {
     }
 
     pub fn node(self, op: &str, inputs: &[&str], output: &str, attributes: &[(&str, Attribute)]) -> Self {
+        self.node_of_many(op, inputs, &[output], attributes)
+    }
+
+    /// A node with several outputs, named after the first.
+    pub fn node_of_many(self, op: &str, inputs: &[&str], outputs: &[&str], attributes: &[(&str, Attribute)]) -> Self {
         let mut node = Message::default();
         for input in inputs {
             node = node.bytes(1, input);
         }
-        node = node.bytes(2, output).bytes(3, output).bytes(4, op);
+        for output in outputs {
+            node = node.bytes(2, output);
+        }
+        node = node.bytes(3, outputs[0]).bytes(4, op);
         for (name, value) in attributes {
             let attribute = Message::default().bytes(1, name);
             let attribute = match value {

@@ -12,6 +12,9 @@ use super::scratch::{self, Scratch};
 use crate::engine::threads;
 use crate::kernels::{Activation, Kernel, Strides, Window};
 
+/// Windows that are multiplied at a time by weights that do not stay in cache.
+const HEAVY_ROWS: usize = 64;
+
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Conv {
     window: Window,
@@ -56,9 +59,23 @@ impl Operator for Conv {
         let picture = size.iter().product::<usize>();
         let line = columns * dense.columns();
         let cost = out.len() * dense.depth();
-        // A line of the output at a time keeps the windows in cache.
+        // A line of the output at a time keeps the windows in cache; weights that do not stay there serve more of them.
+        let together = if dense.is_heavy() { (HEAVY_ROWS / columns.max(1)).max(1) } else { 1 };
         threads::split(out, line, 1, cost, |first, out| {
             scratch::with(|scratch| {
+                if together > 1 {
+                    for (i, out) in out.chunks_mut(together * line).enumerate() {
+                        let mut patches = std::mem::take(&mut scratch.patches);
+                        patches.clear();
+                        for at in (0..out.len() / line).map(|j| first + i * together + j) {
+                            let x = &x[at / rows * picture..][..picture];
+                            unfold(window, x, size, at % rows, 0..columns, &mut patches);
+                        }
+                        dense.rows(kernel, &patches, &[], out, scratch);
+                        scratch.patches = patches;
+                    }
+                    return;
+                }
                 for (i, out) in out.chunks_exact_mut(line).enumerate() {
                     let (batch, row) = ((first + i) / rows, (first + i) % rows);
                     self.line(dense, kernel, &x[batch * picture..][..picture], size, row, out, scratch);
@@ -94,6 +111,7 @@ impl Conv {
         let mut patches = std::mem::take(&mut scratch.patches);
         for part in [0..read.start, read.end..columns] {
             if !part.is_empty() {
+                patches.clear();
                 unfold(window, x, size, row, part.clone(), &mut patches);
                 dense.rows(kernel, &patches, &[], &mut out[part.start * wide..part.end * wide], scratch);
             }
@@ -133,15 +151,15 @@ fn within<'a>(
     (!inside.is_empty()).then(|| (&x[(top * width + left) * channels..], strides))
 }
 
-/// The windows of some columns of output row `row`, one after another, zeros outside the picture.
+/// Adds the windows of some columns of output row `row` to `patches`, one after another, zeros outside the picture.
 fn unfold(window: Window, x: &[f32], size: [usize; 3], row: usize, part: Range<usize>, patches: &mut Vec<f32>) {
     let [height, width, channels] = size;
     let [kernel_height, kernel_width] = window.kernel;
     let depth = kernel_height * kernel_width * channels;
-    patches.clear();
-    patches.resize(part.len() * depth, 0.0);
+    let start = patches.len();
+    patches.resize(start + part.len() * depth, 0.0);
     let (y0, y1, top) = window.taps(0, row, height);
-    for (column, patch) in part.zip(patches.chunks_exact_mut(depth)) {
+    for (column, patch) in part.zip(patches[start..].chunks_exact_mut(depth)) {
         let (x0, x1, left) = window.taps(1, column, width);
         let run = (x1 - x0) * channels;
         for ky in y0..y1 {

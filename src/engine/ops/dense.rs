@@ -76,6 +76,11 @@ impl Dense {
         }
     }
 
+    /// Whether int8 weights come from memory each time that they are read.
+    pub(super) fn is_heavy(&self) -> bool {
+        matches!(self.matrix, Matrix::Int8(_)) && self.depth() * self.columns() > WEIGHTS_STAY
+    }
+
     /// All rows of `x`, over the threads. `residual` is empty or as long as `out`.
     pub(super) fn apply(&self, x: &[f32], residual: &[f32], out: &mut [f32]) {
         let kernel = Kernel::chosen();

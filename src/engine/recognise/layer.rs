@@ -50,9 +50,14 @@ pub(super) struct Layer {
     pub(super) bias: Option<Vec<f32>>,
     /// Whether the file rounds the input to int8 as well.
     pub(super) rounded: bool,
-    /// The last node of what was found so far, and the value that it makes.
-    pub(super) end: (usize, String),
+    pub(super) end: End,
 }
+
+/// The last node of what was found so far, and the value that it makes.
+pub(super) type End = (usize, String);
+
+/// Where the weight of a row and a column lies in a file.
+type Order = Box<dyn Fn(usize, usize) -> usize>;
 
 impl Window {
     fn on(&self, node: NodeProto) -> NodeProto {
@@ -110,7 +115,7 @@ impl Weights {
         let tensor = net.constant(name)?;
         let signed = tensor::signedness(tensor)?;
         let dims = tensor::shape(tensor)?;
-        let (shape, order): ([usize; 2], Box<dyn Fn(usize, usize) -> usize>) = match (kind, dims.as_slice()) {
+        let (shape, order): ([usize; 2], Order) = match (kind, dims.as_slice()) {
             (Kind::Linear, [depth, columns]) if !transposed => {
                 let columns = *columns;
                 ([*depth, columns], Box::new(move |k, n| k * columns + n))
