@@ -164,7 +164,7 @@ impl std::fmt::Debug for Packed {
     }
 }
 
-/// What a weight matrix must be, whatever its layout.
+/// What a weight matrix must be, whatever its layout. A scale of 0 is sound: its column is zeros.
 pub fn check(weight: &[i8], depth: usize, columns: usize, scale: &[f32], bias: &[f32]) -> Result<(), String> {
     if depth == 0 || columns == 0 {
         return Err(format!("the weight is empty ([{depth}, {columns}])"));
