@@ -4,6 +4,7 @@
 use std::sync::{Once, OnceLock};
 
 use lookout::bundle::{Bundle, Manifest};
+use lookout::kernels::{Activation, Finish, Kernel, Lines, Packed, Rows, Taps, Window, depthwise};
 use lookout::picture::{Filter, MAX_PIXELS, Picture, Preprocess, ResizeRule};
 use lookout::text::Tokenizer;
 use lookout::{Code, Error};
@@ -100,4 +101,56 @@ pub fn tokenizer(bytes: &[u8]) {
 fn explained(error: &Error, codes: &[Code]) {
     assert!(codes.contains(&error.code()), "{:?}: {error}", error.code());
     assert!(!error.message().is_empty() && !error.help().is_empty(), "{error:?}");
+}
+
+/// Whatever the shape and the values, every kernel gives the bits of the plain one, and writes nowhere else.
+pub fn kernels(bytes: &[u8]) {
+    let Some((&[rows, depth, columns, extra, how], values)) = bytes.split_first_chunk::<5>() else { return };
+    let (rows, depth) = (1 + usize::from(rows) % 24, 1 + usize::from(depth));
+    let (columns, stride) = (1 + usize::from(columns), 1 + usize::from(columns) + usize::from(extra % 4));
+    let mut values = values.iter().copied().chain(std::iter::repeat(129)).scan(0u8, |shift, byte| {
+        *shift = shift.wrapping_add(7);
+        Some(byte ^ (*shift & 16))
+    });
+    let mut byte = || values.next().expect("it never ends");
+    let x: Vec<f32> = (0..rows * depth).map(|_| f32::from_bits(u32::from_be_bytes([byte(), byte(), 0, 0]))).collect();
+    let weight: Vec<i8> = (0..depth * columns).map(|_| byte() as i8).collect();
+    let scale: Vec<f32> = (0..columns).map(|_| f32::from(byte()) / 4096.0).collect();
+    let bias: Vec<f32> = (0..columns).map(|_| f32::from(byte() as i8)).collect();
+    let residual: Vec<f32> = (0..rows * stride).map(|_| f32::from(byte() as i8)).collect();
+    let weights = Packed::new(&weight, depth, columns, &scale, &bias).expect("scales and biases are finite");
+    let activation = [Activation::None, Activation::Relu, Activation::Relu6][usize::from(how % 3)];
+    let finish = Finish { activation, residual: if how & 64 > 0 { &residual } else { &[] } };
+    let multiply = |kernel: Kernel| {
+        let mut quantised = Rows::default();
+        quantised.quantise(kernel, &x, depth);
+        let mut out = vec![77.0; rows * stride];
+        kernel.multiply(&quantised, &weights, 0..weights.panels(), finish, &mut out, stride);
+        assert!(out.chunks(stride).all(|row| row[columns..].iter().all(|v| *v == 77.0)), "{}", kernel.name());
+        out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+    };
+    // Whole numbers, so that float sums are exact in any order.
+    let side = [1, 2, 3, 5][usize::from(how >> 3) % 4];
+    let window = Window {
+        kernel: [side; 2],
+        strides: [1 + usize::from(extra >> 2) % 3; 2],
+        pads: [0, 2, 4, 6].map(|shift| usize::from(how >> shift) % 4),
+    };
+    let (size, channels) = ([1 + rows % 12, 1 + depth % 20], 1 + columns % 40);
+    let picture: Vec<f32> = (0..size[0] * size[1] * channels).map(|_| f32::from(byte() as i8)).collect();
+    let taps: Vec<i8> = (0..side * side * channels).map(|_| byte() as i8).collect();
+    let ones = vec![1.0; channels];
+    let slide = |kernel: Kernel| {
+        let [rows, columns] = window.output(size[0], size[1])?;
+        let mut out = vec![77.0; rows * columns * channels];
+        let lines = Lines { x: &picture, kept: size[0], size };
+        depthwise(kernel, lines, window, Taps { weight: &taps, scale: &ones, bias: &ones, activation }, 0, &mut out);
+        Some(out)
+    };
+    let available = Kernel::available();
+    let plain = available[available.len() - 1];
+    let wanted = (multiply(plain), slide(plain));
+    for kernel in available {
+        assert!((multiply(kernel), slide(kernel)) == wanted, "{}", kernel.name());
+    }
 }

@@ -1,10 +1,15 @@
 //! Every file that the fuzz targets found worth keeping, through the same checks.
-#![cfg(all(feature = "bundle", feature = "picture", feature = "text"))]
+#![cfg(all(feature = "bundle", feature = "kernels", feature = "picture", feature = "text"))]
 
 #[path = "../fuzz/checks.rs"]
 mod checks;
 
 use std::path::Path;
+
+#[test]
+fn no_shape_of_the_corpus_breaks_a_kernel() {
+    replay("kernels", checks::kernels);
+}
 
 #[test]
 fn no_manifest_of_the_corpus_breaks_its_promise() {

@@ -2,6 +2,7 @@
 //! side (128 fits) and its sign goes to the activation, at most 127, so a pair sums to 32512 at most.
 
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 use super::{PANEL, Tile, pack::GROUP, ymm::ymm_kernel};
 

@@ -2,6 +2,7 @@
 //! carry an offset of 128, which the column's correction takes back.
 
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 use super::{PANEL, Tile, pack::GROUP};
 
@@ -83,7 +84,15 @@ unsafe fn block<const ROWS: usize, const PANELS: usize>(tile: Tile) -> usize {
                 }
             }
         }
-        finish(tile, sums.as_ptr().cast(), ROWS, PANELS * PANEL);
+        // A copy, so that the sums themselves can stay in registers until here.
+        let mut done = MaybeUninit::<[[__m512i; PANELS]; ROWS]>::uninit();
+        let to = done.as_mut_ptr().cast::<__m512i>();
+        for (m, row) in sums.iter().enumerate() {
+            for (p, sum) in row.iter().enumerate() {
+                to.add(m * PANELS + p).write(*sum);
+            }
+        }
+        finish(tile, to.cast(), ROWS, PANELS * PANEL);
     }
     ROWS
 }

@@ -1,6 +1,7 @@
 //! AVX-VNNI: `vpdpbusd` in 256-bit registers, for machines without AVX-512. Activations carry an offset of 128.
 
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 use super::{PANEL, Tile, pack::GROUP, ymm::ymm_kernel};
 

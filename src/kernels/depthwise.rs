@@ -209,7 +209,7 @@ impl Channels<'_> {
                 };
                 unroll! { KX in 0 1 2 3 4 => {
                     let steps = I.wrapping_sub(KX);
-                    if KX < K && KX <= I && steps.is_multiple_of(S) && steps / S < COLUMNS {
+                    if KX < K && steps.is_multiple_of(S) && steps / S < COLUMNS {
                         // SAFETY: the caller has the instruction set.
                         unsafe { sums[steps / S] = x.fused(weights[KX], sums[steps / S]) };
                     }

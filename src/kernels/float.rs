@@ -177,6 +177,7 @@ impl Strip<'_> {
 }
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)]
 unsafe fn multiply_body<V: Lanes>(
     weights: &Columns,
     x: &[f32],

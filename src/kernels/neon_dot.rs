@@ -2,6 +2,7 @@
 
 use std::arch::aarch64::*;
 use std::arch::asm;
+use std::mem::MaybeUninit;
 
 use super::{PANEL, Tile, pack::GROUP};
 
@@ -74,15 +75,23 @@ unsafe fn block<const ROWS: usize>(tile: Tile) {
         }
         while group < groups {
             let weights = tile.weights.add(group * PANEL * GROUP);
-            for m in 0..ROWS {
+            for (m, sums) in sums.iter_mut().enumerate() {
                 let q = tile.rows.add(m * tile.depth + group * GROUP).cast::<i32>().read_unaligned();
                 let q = vreinterpretq_s8_s32(vdupq_n_s32(q));
-                for v in 0..4 {
-                    sdot!(sums[m][v], vld1q_s8(weights.add(v * 16)), q, 0);
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    sdot!(*sum, vld1q_s8(weights.add(v * 16)), q, 0);
                 }
             }
             group += 1;
         }
-        tile.ending.write::<float32x4_t, true>(sums.as_ptr().cast(), ROWS, PANEL);
+        // A copy, so that the sums themselves can stay in registers until here.
+        let mut done = MaybeUninit::<[[int32x4_t; 4]; ROWS]>::uninit();
+        let to = done.as_mut_ptr().cast::<int32x4_t>();
+        for (m, sums) in sums.iter().enumerate() {
+            for (v, sum) in sums.iter().enumerate() {
+                to.add(4 * m + v).write(*sum);
+            }
+        }
+        tile.ending.write::<float32x4_t, true>(to.cast(), ROWS, PANEL);
     }
 }

@@ -55,7 +55,14 @@ macro_rules! ymm_kernel {
                         row[1] = $dot(row[1], q, high);
                     }
                 }
-                finish(tile, sums.as_ptr().cast(), ROWS);
+                // A copy, so that the sums themselves can stay in registers until here.
+                let mut done = MaybeUninit::<[[__m256i; 2]; ROWS]>::uninit();
+                let to = done.as_mut_ptr().cast::<__m256i>();
+                for (m, row) in sums.iter().enumerate() {
+                    to.add(2 * m).write(row[0]);
+                    to.add(2 * m + 1).write(row[1]);
+                }
+                finish(tile, to.cast(), ROWS);
             }
         }
 

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn gelu_is_near_the_exact_one() {
     for kernel in Kernel::available() {
-        for i in -80..80 {
+        for i in (-80..80).step_by(if cfg!(miri) { 40 } else { 1 }) {
             let x = f64::from(i) / 10.0;
             // erf(x / sqrt 2) by Simpson's rule.
             let z = x / 2f64.sqrt();
@@ -27,7 +27,7 @@ fn gelu_is_near_the_exact_one() {
 #[test]
 fn layer_norm_is_the_textbook_one() {
     let mut noise = Noise(6);
-    for width in [1, 5, 32, 100, 384] {
+    for width in [1, 5, 32, 100] {
         let (x, gamma, beta) = (noise.floats(3 * width), noise.floats(width), noise.floats(width));
         for kernel in Kernel::available() {
             let mut out = vec![0.0; 3 * width];
@@ -59,6 +59,9 @@ fn depthwise_is_the_textbook_one() {
     for (kernel_size, strides, pads) in windows {
         let window = Window { kernel: kernel_size, strides, pads };
         for (size, channels) in [([9, 8], 3), ([6, 7], 64), ([5, 4], 131)] {
+            if cfg!(miri) && channels > 3 {
+                continue;
+            }
             let Some([rows, columns]) = window.output(size[0], size[1]) else { continue };
             let (x, scale, bias) =
                 (noise.floats(size[0] * size[1] * channels), noise.floats(channels), noise.floats(channels));
@@ -104,7 +107,11 @@ fn depthwise_gives_the_same_bits_on_every_instruction_set_and_from_few_rows_in_m
         let strides = [[1, 1], [2, 2], [1, 2], [3, 1]][case / 5 % 4];
         let pads = [0; 4].map(|_| noise.size(kernel[0] + 1) - 1);
         let window = Window { kernel, strides, pads };
-        let (size, channels) = ([noise.size(14), noise.size(26)], noise.size(40));
+        let (size, channels) = if cfg!(miri) {
+            ([noise.size(5), noise.size(12)], noise.size(6))
+        } else {
+            ([noise.size(14), noise.size(26)], noise.size(40))
+        };
         let Some([rows, columns]) = window.output(size[0], size[1]) else { continue };
         let x = noise.floats(size[0] * size[1] * channels);
         let (weight, scale) = (noise.bytes(kernel[0] * kernel[1] * channels), vec![0.01; channels]);

@@ -58,7 +58,7 @@ fn shapes() -> Vec<(usize, usize, usize)> {
     let blocks = (1..=13).flat_map(|rows| [1, 2, 3, 4, 5, 6, 9, 10].map(|panels| (rows, 9, panels * PANEL - rows % 3)));
     let odd = std::iter::repeat_with(|| (noise.size(30), noise.size(300), noise.size(200))).take(40);
     let all: Vec<_> = SHAPES.into_iter().chain(blocks).chain(odd).collect();
-    let small = |(rows, depth, columns): &(usize, usize, usize)| !cfg!(miri) || rows * depth * columns < 1500;
+    let small = |(rows, depth, columns): &(usize, usize, usize)| !cfg!(miri) || rows * depth * columns < 500;
     all.into_iter().filter(small).collect()
 }
 
