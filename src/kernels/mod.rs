@@ -2,7 +2,7 @@
 //!
 //! `out[m][n] = row_scale[m] * column_scale[n] * sum_k(q[m][k] * w[k][n]) + bias[n]`, with `q` symmetric per row
 //! (`row_scale = max|x| / 127`) and `w` symmetric per column. The sum is exact, and the last line is one fused
-//! multiply-add, so **every kernel gives the same bits** as [`plain`].
+//! multiply-add, so **every kernel gives the same bits** as `plain`.
 //!
 //! | file | what it holds |
 //! |---|---|
