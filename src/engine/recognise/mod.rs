@@ -15,8 +15,9 @@
 //! | `tensor` | constants and attributes |
 //!
 //! Weights stay as they are in the file, zero points included. Activations, which the files round by one scale for a whole
-//! tensor, are rounded by one scale for each row: closer to the float model, and not the same numbers. What an author left
-//! in float stays in float.
+//! tensor, are rounded by one scale for each row: not the same numbers, and as near to the float model. What an author left in
+//! float stays in float, but for attention beside int8 layers, and where a file rounds to int8 without a layer, it is held to
+//! that range and not rounded.
 
 mod activation;
 mod attention;
