@@ -130,16 +130,17 @@ impl Bench {
 
     fn stages(&self, looker: &Looker, path: &Path, steps: &mut Steps) -> Result<Vec<Stage>> {
         let picture = Picture::open(path)?;
-        let mut views = Vec::new();
         let mut stages = vec![self.stage("decode", steps, || Picture::open(path).map(drop))?];
-        for _ in 0..=self.runs {
-            views.push(looker.look(&picture)?);
-        }
         // The first look pays for what is set up once.
-        let (first, rest) = (views[0].clone(), &views[1..]);
-        stages
-            .push(Stage { stage: "preprocess", ms: Spread::of(rest.iter().map(|view| view.preprocess_ms).collect()) });
-        stages.push(Stage { stage: "image tower", ms: Spread::of(rest.iter().map(|view| view.tower_ms).collect()) });
+        let first = looker.look(&picture)?;
+        let (mut before, mut tower) = (Vec::with_capacity(self.runs), Vec::with_capacity(self.runs));
+        for _ in 0..self.runs {
+            let view = looker.look(&picture)?;
+            before.push(view.preprocess_ms);
+            tower.push(view.tower_ms);
+        }
+        stages.push(Stage { stage: "preprocess", ms: Spread::of(before) });
+        stages.push(Stage { stage: "image tower", ms: Spread::of(tower) });
         steps.step(2);
         let bundle = looker.bundle();
         if bundle.has(Role::Text) {

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::{Code, Error, Result};
 
 /// Multiply-adds below which a split costs more than it saves.
-const WORTH_A_SPLIT: usize = 200_000;
+const WORTH_A_SPLIT: usize = 1_000_000;
 /// Pieces for each thread: more than one, because another process may take a core.
 const PIECES: usize = 3;
 
