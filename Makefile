@@ -12,7 +12,7 @@ QUESTION ?= what colour is the bicycle?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm64 test-miri lint doc deny bench stages fmt bundle tools
+.PHONY: help demo test test-arm64 test-miri lint doc deny bench stages fmt bundle tools tools-arm64
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,15 +35,20 @@ test: tools ## run every test: all features, the doc examples, and the no_std co
 	$(CARGO) test $(PROFILE)
 	$(CARGO) build $(PROFILE) --no-default-features
 	$(CARGO) test $(PROFILE) --no-default-features --lib
-	@if [ "$$(uname -sm)" = 'Linux x86_64' ]; then $(MAKE) --no-print-directory test-arm64; \
-	else echo 'not Linux on x86-64: the kernels for 64-bit ARM were not tested under emulation'; fi
+	@if [ "$$(uname -sm)" != 'Linux x86_64' ]; then \
+	  echo 'not Linux on x86-64: the kernels for 64-bit ARM were not tested under emulation'; \
+	elif ! $(MAKE) --no-print-directory tools-arm64; then \
+	  echo 'the emulator or the target is missing, see above: the kernels for 64-bit ARM were not tested' >&2; \
+	else $(MAKE) --no-print-directory test-arm64; fi
 
 # A processor, and the kernel that must be chosen on it: the A53 and A72 have no dot product.
 ARM64 := cortex-a53:neon cortex-a72:neon cortex-a76:neon-dot max:neon-i8mm
 
-test-arm64: tools ## the kernels for 64-bit ARM, on emulated processors
+tools-arm64:
 	@command -v qemu-aarch64-static >/dev/null || { $(call install,qemu-user-static,the emulator); }
 	@rustup target list --installed | grep -qx aarch64-unknown-linux-musl || rustup target add aarch64-unknown-linux-musl
+
+test-arm64: tools tools-arm64 ## the kernels for 64-bit ARM, on emulated processors
 	@CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld $(CARGO) test $(PROFILE) --no-default-features \
 	  --features kernels --target aarch64-unknown-linux-musl --lib --no-run --message-format=json-render-diagnostics \
 	  | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' > target/arm64-tests
