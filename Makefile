@@ -49,6 +49,7 @@ tools-arm64:
 	@rustup target list --installed | grep -qx aarch64-unknown-linux-musl || rustup target add aarch64-unknown-linux-musl
 
 test-arm64: tools tools-arm64 ## the kernels for 64-bit ARM, on emulated processors
+	@mkdir -p target
 	@CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld $(CARGO) test $(PROFILE) --no-default-features \
 	  --features kernels --target aarch64-unknown-linux-musl --lib --no-run --message-format=json-render-diagnostics \
 	  | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' > target/arm64-tests
