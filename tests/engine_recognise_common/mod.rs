@@ -1,9 +1,9 @@
 //! A tower around the nodes under test, and the layer as dynamic quantisation writes it.
 #![allow(dead_code)]
 
-use lookout::engine::{ImageTower, Options};
+use lookout::engine::ImageTower;
 
-use super::engine_graph::{Attribute, Dim, Graph, Noise, bundle, picture};
+use super::engine_graph::{Attribute, Graph, Noise, tower};
 
 pub const HEIGHT: usize = 8;
 pub const WIDTH: usize = 12;
@@ -11,30 +11,11 @@ pub const VALUES: usize = 3 * HEIGHT * WIDTH;
 
 /// A tower whose picture becomes `x` of shape `x_shape`; `nodes` make `y` of it, `out` values in a row come out.
 pub fn graph(x_shape: &[i64], out: [usize; 2], nodes: impl FnOnce(Graph) -> Graph) -> Vec<u8> {
-    let start = Graph::default()
-        .input::<f32>("image", &[1, 3, HEIGHT as i64, WIDTH as i64].map(Dim::Is))
-        .constant("x_shape", &[x_shape.len()], x_shape)
-        .constant("out_shape", &[3], &[1, out[0] as i64, out[1] as i64])
-        .node("Reshape", &["image", "x_shape"], "x", &[]);
-    nodes(start)
-        .node("Reshape", &["y", "out_shape"], "patches", &[])
-        .node(
-            "ReduceMean",
-            &["patches"],
-            "embedding",
-            &[("axes", Attribute::Ints(&[1])), ("keepdims", Attribute::Int(0))],
-        )
-        .output("embedding")
-        .output("patches")
-        .finish()
+    tower::graph([HEIGHT, WIDTH], x_shape, nodes, out)
 }
 
 pub fn load(file: &[u8], out: [usize; 2]) -> lookout::Result<ImageTower> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let [count, width] = out;
-    let sections =
-        picture(HEIGHT, WIDTH, width) + &format!("[patches]\ncount = {count}\nwidth = {width}\ngrid = [{count}, 1]\n");
-    ImageTower::load(&bundle(folder.path(), &sections, &[("image", file)]), &Options { threads: 1 })
+    tower::load(file, [HEIGHT, WIDTH], out, 1)
 }
 
 /// Runs the graph; `ours` says how many operators of each kind lookout must run, and `not` what must be gone.
