@@ -35,6 +35,16 @@ impl Precision {
     }
 }
 
+/// Shape of a linear layer's output for an `x` `[..., K]` and a weight `[K, N]`.
+pub(super) fn shape(x: &[TDim], weight: &[TDim]) -> TractResult<TVec<TDim>> {
+    ensure!(weight.len() == 2, "weight is {weight:?}; it must be [K, N]");
+    let Some((channels, front)) = x.split_last() else { bail!("x is a scalar") };
+    super::expect("channels of x", channels, &weight[0])?;
+    let mut shape: TVec<TDim> = front.into();
+    shape.push(weight[1].clone());
+    Ok(shape)
+}
+
 #[derive(Debug)]
 enum Matrix {
     Int8(Packed),

@@ -5,7 +5,7 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
 use super::Operator;
-use super::dense::{Dense, Precision};
+use super::dense::{self, Dense, Precision};
 use crate::kernels::Activation;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -25,12 +25,7 @@ impl Operator for Linear {
     }
 
     fn shape(&self, x: &[TDim], weight: &[TDim]) -> TractResult<TVec<TDim>> {
-        ensure!(weight.len() == 2, "weight is {weight:?}; it must be [K, N]");
-        let Some((channels, front)) = x.split_last() else { bail!("x is a scalar") };
-        super::expect("channels of x", channels, &weight[0])?;
-        let mut shape: TVec<TDim> = front.into();
-        shape.push(weight[1].clone());
-        Ok(shape)
+        dense::shape(x, weight)
     }
 
     fn load(&self, constants: &[Arc<Tensor>]) -> TractResult<Dense> {

@@ -11,12 +11,7 @@ use crate::engine::ops::attend::{Attend, Batch};
 
 /// Puts one operator in the place of every attention.
 pub(in crate::engine) fn rewrite(model: &mut TypedModel) -> TractResult<()> {
-    for id in 0..model.nodes().len() {
-        if let Some(patch) = find(model, id)? {
-            patch.apply(model)?;
-        }
-    }
-    Ok(())
+    super::patch_each(model, find)
 }
 
 fn find(model: &TypedModel, id: usize) -> TractResult<Option<TypedModelPatch>> {

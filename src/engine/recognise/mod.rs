@@ -71,3 +71,16 @@ pub(super) fn rewrite_typed(model: &mut TypedModel, layers: usize) -> TractResul
     ops::add_residuals(model)?;
     model.compact()
 }
+
+/// Applies the patch that `find` gives for a node, for each node that was there before.
+fn patch_each(
+    model: &mut TypedModel,
+    find: fn(&TypedModel, usize) -> TractResult<Option<TypedModelPatch>>,
+) -> TractResult<()> {
+    for id in 0..model.nodes().len() {
+        if let Some(patch) = find(model, id)? {
+            patch.apply(model)?;
+        }
+    }
+    Ok(())
+}

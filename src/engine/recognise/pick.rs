@@ -6,12 +6,7 @@ use tract_onnx::tract_hir::internal::*;
 
 /// Puts slices in the place of such gathers.
 pub(in crate::engine) fn rewrite(model: &mut TypedModel) -> TractResult<()> {
-    for id in 0..model.nodes().len() {
-        if let Some(patch) = find(model, id)? {
-            patch.apply(model)?;
-        }
-    }
-    Ok(())
+    super::patch_each(model, find)
 }
 
 fn find(model: &TypedModel, id: usize) -> TractResult<Option<TypedModelPatch>> {
