@@ -2,34 +2,15 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use crate::text::{MAX_TEXT_BYTES, fill_template};
 use crate::{Code, Error, Result};
 
+use super::answer::{Label, Labels};
 use super::looker::{Looker, cosine, normalise, shortened};
 use super::view::View;
 
 /// Most labels in one question.
 pub const MAX_LABELS: usize = 10_000;
-
-/// Labels, best first. Their scores and `none` add up to 1.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Labels {
-    /// Every label that was asked about, best first.
-    pub labels: Vec<Label>,
-    /// Probability of "none of these".
-    pub none: f32,
-}
-
-/// One label and its calibrated probability.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Label {
-    /// The words.
-    pub label: String,
-    /// Probability, `0..=1`.
-    pub score: f32,
-}
 
 impl Looker {
     /// Scores `labels` (1 to [`MAX_LABELS`], none blank) by a softmax over `cosine / temperature`, in which the

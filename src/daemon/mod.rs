@@ -1,0 +1,1 @@
+//! All of it running together: the configuration, starting, reloading and ending.

@@ -1,0 +1,18 @@
+//! Watching: when to look, when a trigger's condition holds, and what is told about it.
+//!
+//! The vocabulary that the links share with the watch lives here: an [`Event`] and its [`Report`], a [`Request`] and its
+//! [`Reply`], the [`Status`], and the [`Desk`] where all of it is had.
+
+mod desk;
+mod event;
+mod question;
+mod status;
+mod trigger;
+
+pub use desk::Desk;
+pub use event::{Event, EventId, Phase, Report};
+pub use question::{
+    Answer, FindEvents, FoundEvent, FoundEvents, MAX_REQUEST_BYTES, Question, Reply, Request, Snapshot, TASKS,
+};
+pub use status::{CameraScore, LinkStatus, MemoryStatus, Status, TriggerStatus};
+pub use trigger::{Hours, Trigger};
