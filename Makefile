@@ -12,7 +12,7 @@ QUESTION ?= what colour is the bicycle?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm64 test-miri lint doc deny bench stages fmt bundle tools tools-arm64
+.PHONY: help demo test test-arm64 test-miri lint doc deny bench stages fmt bundle tools tools-arm64 tools-daemon
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ test-arm64: tools tools-arm64 ## the kernels for 64-bit ARM, on emulated process
 	  LOOKOUT_EXPECTED_KERNEL=$${pair#*:} qemu-aarch64-static -cpu $${pair%:*} "$$(cat target/arm64-tests)" kernels --quiet; \
 	done
 
+# What the daemon's tests talk to: a broker, serial pairs.
+tools-daemon:
+	@command -v mosquitto >/dev/null || { $(call install,mosquitto,the MQTT broker); }
+
 test-miri: ## the plain kernels under Miri (needs a nightly toolchain with it)
 	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --locked --no-default-features --features kernels \
 	  --lib kernels
@@ -102,11 +106,13 @@ bundle: tools ## check every hash and stored answer of the default bundle
 fmt: ## format the code
 	$(CARGO) fmt
 
-# A C compiler, which one dependency builds its assembly with, and Rust itself.
+# A C compiler, which some dependencies build assembly and SQLite with; libclang, by which the camera's library reads the
+# kernel's headers; and Rust itself.
 tools:
 	@command -v $(CARGO) >/dev/null || { \
 	  echo 'cargo was not found: install Rust from https://rustup.rs, then open a new shell' >&2; exit 1; }
 	@command -v cc >/dev/null || { $(call install,build-essential,a C compiler); }
+	@ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 || { $(call install,libclang-dev,libclang); }
 
 # Installs Debian's package $(1), which is $(2).
 define install

@@ -54,6 +54,8 @@ pub mod link;
 pub mod memory;
 #[cfg(feature = "picture")]
 pub mod picture;
+#[cfg(feature = "camera")]
+mod said;
 #[cfg(feature = "watch")]
 mod seconds;
 #[cfg(any(feature = "engine", feature = "watch"))]
