@@ -17,7 +17,7 @@ impl Looker {
     /// manifest's `none_bias` and background prompts compete as "none of these".
     pub fn label(&self, view: &View, labels: &[String]) -> Result<Labels> {
         let embeddings = self.embed_labels(labels, &mut |_, _| {})?;
-        let background = self.embed_labels_unchecked(&self.calibration()?.background.clone(), true, &mut |_, _| {})?;
+        let background = self.background()?;
         let cosines = |rows: &[Arc<[f32]>]| rows.iter().map(|row| cosine(&view.embedding, row)).collect::<Vec<_>>();
         let calibration = self.calibration()?;
         let mut none = cosines(&background);
@@ -60,6 +60,11 @@ impl Looker {
             }
         }
         self.embed_labels_unchecked(labels, false, progress)
+    }
+
+    /// The embeddings of the background prompts, which compete as "none of these".
+    pub(super) fn background(&self) -> Result<Vec<Arc<[f32]>>> {
+        self.embed_labels_unchecked(&self.calibration()?.background, true, &mut |_, _| {})
     }
 
     /// `whole`: the words are prompts already, no template goes around them.
@@ -106,7 +111,7 @@ impl Looker {
 }
 
 /// Softmax over `labels` and `none` together, each divided by `temperature`: the labels' shares, and the sum of `none`'s.
-fn shares(labels: &[f32], none: &[f32], temperature: f32) -> (Vec<f32>, f32) {
+pub(super) fn shares(labels: &[f32], none: &[f32], temperature: f32) -> (Vec<f32>, f32) {
     let top = labels.iter().chain(none).copied().fold(f32::NEG_INFINITY, f32::max);
     let weight = |cosine: &f32| f64::from((cosine - top) / temperature).exp();
     let sum: f64 = labels.iter().chain(none).map(weight).sum();

@@ -26,6 +26,8 @@ mod label;
 #[cfg(feature = "engine")]
 mod looker;
 #[cfg(feature = "engine")]
+mod scorer;
+#[cfg(feature = "engine")]
 mod speak;
 #[cfg(feature = "engine")]
 mod view;
@@ -37,6 +39,8 @@ pub use ground::{GroundOptions, iou};
 pub use label::MAX_LABELS;
 #[cfg(feature = "engine")]
 pub use looker::{Looker, cosine};
+#[cfg(feature = "engine")]
+pub use scorer::Scorer;
 #[cfg(feature = "engine")]
 pub use speak::{MAX_SAMPLES, SpeakOptions};
 #[cfg(feature = "engine")]

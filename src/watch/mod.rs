@@ -5,14 +5,18 @@
 
 mod desk;
 mod event;
+mod gate;
+mod gauge;
 mod question;
 mod status;
 mod trigger;
 
 pub use desk::Desk;
 pub use event::{Event, EventId, Phase, Report};
+pub use gate::{Area, Gate, Motion, Verdict, check_area};
+pub use gauge::{Gauge, Step};
 pub use question::{
     Answer, FindEvents, FoundEvent, FoundEvents, MAX_REQUEST_BYTES, Question, Reply, Request, Snapshot, TASKS,
 };
 pub use status::{CameraScore, LinkStatus, MemoryStatus, Status, TriggerStatus};
-pub use trigger::{Hours, Trigger};
+pub use trigger::{Hours, MAX_NAME, Trigger, check_name};
