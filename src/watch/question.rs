@@ -83,6 +83,9 @@ pub struct FindEvents {
     /// Only those of this camera.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub camera: Option<String>,
+    /// Only those with a smaller id: the next page, after the last event of this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<EventId>,
     /// Most events, 10 where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top: Option<usize>,

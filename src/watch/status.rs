@@ -17,6 +17,9 @@ pub struct Status {
     pub uptime_s: u64,
     /// Whether triggers may begin events.
     pub armed: bool,
+    /// Why capture or inference makes no progress; nothing while both do. A still scene that needs no look is progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stalled: Option<String>,
     /// Frames that were looked at.
     pub looks: u64,
     /// Events that began.
