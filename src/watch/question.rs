@@ -22,6 +22,8 @@ pub struct Request {
     pub camera: Option<String>,
     /// What is asked.
     pub question: Question,
+    /// A picture file to look at in place of the camera's newest frame. It travels beside the JSON form.
+    pub picture: Option<Arc<[u8]>>,
 }
 
 /// What can be asked. In JSON the field `task` names the kind.
@@ -234,7 +236,7 @@ impl Request {
         }
         let question = serde_json::from_value(Value::Object(fields))
             .map_err(|error| usage(format!("the question `{task}` does not fit: {error}"), help(&task)))?;
-        Ok(Self { camera, question })
+        Ok(Self { camera, question, picture: None })
     }
 }
 
