@@ -1,5 +1,7 @@
 //! A TOML parse error in words: the line it is on, and the nearest known key where one was misspelt.
 
+pub(crate) use crate::nearest::nearest;
+
 /// What is wrong with a document.
 pub(crate) struct Complaint {
     /// ` line 7`, or nothing where the place is not known.
@@ -53,13 +55,6 @@ impl<'a> Unknown<'a> {
             None => format!("known here: {list}"),
         }
     }
-}
-
-/// The one of `known` that `name` was probably meant to be.
-pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let name: String = name.chars().take(60).collect::<String>().to_lowercase();
-    let scored = known.iter().map(|known| (strsim::jaro_winkler(&name, known), *known));
-    scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
 }
 
 fn line_of(text: &str, at: usize) -> usize {

@@ -52,11 +52,13 @@ pub mod kernels;
 pub mod link;
 #[cfg(any(feature = "engine", feature = "events"))]
 pub mod memory;
+#[cfg(any(feature = "bundle", feature = "camera"))]
+mod nearest;
 #[cfg(feature = "picture")]
 pub mod picture;
 #[cfg(feature = "camera")]
 mod said;
-#[cfg(feature = "watch")]
+#[cfg(feature = "camera")]
 mod seconds;
 #[cfg(any(feature = "engine", feature = "watch"))]
 pub mod sight;

@@ -1,97 +1,51 @@
 //! Cameras: whatever gives pictures one after the other.
+//!
+//! | address | what it is |
+//! |---|---|
+//! | `v4l2:///dev/video0?size=1280x720&fps=15&format=MJPG` | a camera of the kernel (feature `v4l2`) |
+//! | `file:///x.jpg`, `x.jpg`; `?loop=0` | one picture, read again whenever it changes |
+//! | `folder:PATH?loop=1&existing=0&watch=0` | the pictures of a folder, then new ones as they come |
+//! | `http://`, `https://` | an MJPEG stream, or a snapshot that is asked for again and again |
+//! | `cmd:rpicam-vid -t 0 --codec mjpeg -o -` | the standard output of a command: JPEGs, one after the other |
+//!
+//! A [`Source`] gives pictures and may block; a [`Camera`] runs one in a thread of its own with a deadline, opens it anew
+//! when it fails or stalls, and keeps the newest frame only. A frame is decoded when somebody looks at it.
+//!
+//! Limits: a compressed picture is at most [`MAX_FRAME_BYTES`]; a source that blocks in the kernel for ever costs one
+//! thread, and at most [`MAX_ABANDONED`] a camera.
 
-use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+mod backoff;
+mod command;
+mod config;
+mod feed;
+mod file;
+mod folder;
+mod frame;
+mod http;
+mod jpeg;
+mod list;
+mod multipart;
+mod pixels;
+mod running;
+mod session;
+mod source;
+mod status;
+mod stop;
+mod uri;
+#[cfg(feature = "v4l2")]
+mod v4l2;
 
-use serde::Serialize;
+pub use config::{CameraConfig, Rotate};
+pub use frame::Frame;
+pub use list::{Found, FoundFormat, list};
+pub use pixels::PixelFormat;
+pub use running::{Camera, CameraOptions, MAX_ABANDONED, snap};
+pub use source::{Shot, Source, open};
+pub use status::{CameraState, CameraStatus};
+pub use stop::Stop;
+#[cfg(feature = "cli")]
+pub(crate) use uri::percent_decoded;
+pub use uri::{Device, Uri};
 
-use crate::Result;
-use crate::picture::Picture;
-
-/// One picture of a camera. What came compressed is decoded when somebody looks at it.
-pub struct Frame {
-    /// Name of the camera.
-    pub camera: Arc<str>,
-    /// Counts the camera's frames from 1, those nobody looked at included.
-    pub sequence: u64,
-    /// When it arrived.
-    pub taken: Instant,
-    /// When it arrived, in milliseconds since 1970-01-01 UTC.
-    pub unix_ms: u64,
-    content: Content,
-    decoded: OnceLock<Result<Arc<Picture>>>,
-}
-
-enum Content {
-    Pixels(Arc<Picture>),
-    /// A compressed picture, most often JPEG.
-    Encoded(Arc<[u8]>),
-}
-
-impl Frame {
-    /// A frame that holds `picture`, arriving now.
-    pub fn of(camera: &str, sequence: u64, picture: Arc<Picture>) -> Self {
-        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        let (taken, content, decoded) = (Instant::now(), Content::Pixels(picture), OnceLock::new());
-        Self { camera: camera.into(), sequence, taken, unix_ms, content, decoded }
-    }
-
-    /// The bytes as they came, where they are a JPEG: nothing needs to be encoded again to show it.
-    pub fn jpeg(&self) -> Option<&[u8]> {
-        match &self.content {
-            Content::Encoded(bytes) if bytes.starts_with(&[0xFF, 0xD8]) => Some(bytes),
-            _ => None,
-        }
-    }
-
-    /// The picture, decoded once. The error says what is wrong with the bytes that the camera sent.
-    pub fn picture(&self) -> Result<Arc<Picture>> {
-        let decode = || match &self.content {
-            Content::Pixels(picture) => Ok(picture.clone()),
-            Content::Encoded(bytes) => {
-                Picture::decode(bytes, &format!("a frame of camera {}", self.camera)).map(Arc::new)
-            }
-        };
-        self.decoded.get_or_init(decode).clone()
-    }
-}
-
-/// How a camera is doing.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct CameraStatus {
-    /// Its name.
-    pub name: String,
-    /// Its address, passwords left out.
-    pub source: String,
-    /// What it is doing.
-    pub state: CameraState,
-    /// Why it gives no frames.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// Frames so far.
-    pub frames: u64,
-    /// Frames a second, over the last seconds.
-    pub fps: f32,
-    /// Milliseconds since the last frame, where there was one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub age_ms: Option<u64>,
-    /// Width and height of the last frame that was decoded, in pixels.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<[u32; 2]>,
-    /// How often it was opened anew after a failure.
-    pub reopened: u64,
-}
-
-/// What a camera is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CameraState {
-    /// Being opened for the first time.
-    Opening,
-    /// Giving frames.
-    Running,
-    /// Giving none; it is opened again now and then.
-    Failing,
-    /// It has no more frames (a folder or file that is not watched on).
-    Ended,
-}
+/// Most bytes of one compressed picture: 32 MiB.
+pub const MAX_FRAME_BYTES: usize = 32 << 20;
