@@ -4,6 +4,8 @@
 //! that made it. `refresh` brings it up to date and embeds only what is new or changed; `Place` says where it lies.
 //! A search is one pass over all embeddings (384 floats each: about 1.5 KiB a picture, in the file and in memory).
 
+#[cfg(feature = "events")]
+mod events;
 #[cfg(feature = "engine")]
 mod index;
 #[cfg(feature = "events")]
@@ -13,6 +15,8 @@ mod place;
 #[cfg(feature = "engine")]
 mod refresh;
 
+#[cfg(feature = "events")]
+pub use events::{EventFilter, EventReader, EventStore, MemoryConfig, default_folder};
 #[cfg(feature = "engine")]
 pub use index::{Entry, Hit, INDEX_NAME, Index, Stamp};
 #[cfg(feature = "events")]
