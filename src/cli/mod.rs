@@ -18,6 +18,7 @@ mod find;
 mod ground;
 mod label;
 mod man;
+mod run;
 mod session;
 
 use std::ffi::OsString;
@@ -65,6 +66,8 @@ enum Command {
     Check(check::Check),
     /// Print the embedding of a picture or a sentence
     Embed(embed::Embed),
+    /// Watch cameras, and tell what happens: the daemon
+    Run(run::Run),
     /// Search the pictures of a folder by words or by a picture
     Find(find::Find),
     /// Measure a bundle on your own pictures
@@ -109,6 +112,7 @@ fn dispatch(cli: Cli, console: &Console) -> Outcome {
         Command::Ask(command) => command.run(global, console),
         Command::Check(command) => command.run(global, console),
         Command::Embed(command) => command.run(global, console),
+        Command::Run(command) => command.run(global, console),
         Command::Find(command) => command.run(global, console),
         Command::Eval(command) => command.run(global, console),
         Command::Bench(command) => command.run(global, console),

@@ -169,6 +169,11 @@ impl Gate {
         Verdict { changed, look }
     }
 
+    /// Makes sure that the next frame is looked at.
+    pub fn forget(&mut self) {
+        self.looked = None;
+    }
+
     /// Share of the cells that differ from the background, which then moves on by `elapsed`.
     fn compare(&mut self, elapsed: Duration) -> f32 {
         let Motion { difference_m, difference_c, .. } = self.motion;
