@@ -29,7 +29,7 @@ pub(super) fn start(hub: Arc<Hub>, reports: Receiver<Report>) -> Result<JoinHand
 
 /// Ends the events that the last run left without an end, as after a power cut, so that nobody waits for it for ever.
 pub(super) fn end_unfinished(store: &EventStore) -> Result<usize> {
-    let unfinished = store.list(&Default::default(), 1000)?.into_iter().filter(|e| e.phase != Phase::End).collect::<Vec<_>>();
+    let unfinished = store.unfinished()?;
     for event in &unfinished {
         let at_ms = unix_ms().max(event.at_ms);
         let event = Event { sequence: event.sequence + 1, phase: Phase::End, at_ms, ..event.clone() };

@@ -93,6 +93,11 @@ impl EventStore {
         self.read(|reader| reader.list(filter, top))
     }
 
+    /// The events that have no end yet, oldest first: see [`EventReader::unfinished`].
+    pub fn unfinished(&self) -> Result<Vec<Event>> {
+        self.read(EventReader::unfinished)
+    }
+
     /// The `top` events whose pictures are nearest to `query`, with their cosines, best first: see [`EventReader::find`].
     pub fn find(&self, query: &[f32], bundle: &str, filter: &EventFilter, top: usize) -> Result<Vec<(Event, f32)>> {
         self.read(|reader| reader.find(query, bundle, filter, top))
