@@ -102,6 +102,11 @@ impl Hub {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether a broker is configured.
+    pub fn has_broker(&self) -> bool {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).mqtt.is_some()
+    }
+
     /// Replaces the configuration, and the triggers by those of the file with the edits applied.
     pub fn set_config(&self, config: Config) -> Result<()> {
         let edits = held(&self.edits);

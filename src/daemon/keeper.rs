@@ -16,7 +16,9 @@ use super::hub::Hub;
 pub(super) fn start(hub: Arc<Hub>, reports: Receiver<Report>) -> Result<JoinHandle<()>> {
     let keep = move || {
         let mut said = Said::default();
-        for report in reports {
+        for mut report in reports {
+            // Without a broker nobody would ever take it out of the outbox.
+            report.to_mqtt &= hub.has_broker();
             match hub.store.record(&report) {
                 Ok(()) => said.over("the memory takes events again"),
                 Err(error) => said.trouble(&format!("{error}; {}", error.help())),
@@ -28,12 +30,12 @@ pub(super) fn start(hub: Arc<Hub>, reports: Receiver<Report>) -> Result<JoinHand
 }
 
 /// Ends the events that the last run left without an end, as after a power cut, so that nobody waits for it for ever.
-pub(super) fn end_unfinished(store: &EventStore) -> Result<usize> {
+pub(super) fn end_unfinished(store: &EventStore, to_mqtt: bool) -> Result<usize> {
     let unfinished = store.unfinished()?;
     for event in &unfinished {
         let at_ms = unix_ms().max(event.at_ms);
         let event = Event { sequence: event.sequence + 1, phase: Phase::End, at_ms, ..event.clone() };
-        store.record(&Report { event, jpeg: None, embedding: None, to_mqtt: true, to_serial: false })?;
+        store.record(&Report { event, jpeg: None, embedding: None, to_mqtt, to_serial: false })?;
     }
     Ok(unfinished.len())
 }

@@ -84,7 +84,7 @@ impl Daemon {
         // Before the slow parts, so that a mistake there is told at once.
         let outputs = Outputs::open(&config.board)?;
         let store = Arc::new(EventStore::open(&memory_folder(&config)?, &config.memory)?);
-        let ended = keeper::end_unfinished(&store)?;
+        let ended = keeper::end_unfinished(&store, config.mqtt.is_some())?;
         if ended > 0 {
             log::info!("{ended} events of the last run had no end, and have one now");
         }
