@@ -18,7 +18,7 @@ use crate::{Code, Error, Result};
 
 type Response = ureq::http::Response<Body>;
 
-/// Asks once, and tells from the answer what the camera is. No read waits longer than `stall`.
+/// Asks once, and tells from the answer what the camera is. No read waits much longer than `stall`.
 pub(super) fn open(url: &str, stall: Duration, stop: Stop) -> Result<Box<dyn Source>> {
     let asker = Asker::new(url, stall)?;
     let response = asker.ask()?;
@@ -58,7 +58,8 @@ impl Asker {
     fn new(url: &str, stall: Duration) -> Result<Self> {
         let shown = redacted(url);
         let (url, authorization) = split_user(url);
-        let limit = Some(stall);
+        // The camera notices a stall first, and then waits a moment for the read to end.
+        let limit = Some(stall + Duration::from_millis(250));
         let agent = Agent::config_builder()
             .timeout_resolve(limit)
             .timeout_connect(limit)

@@ -18,6 +18,8 @@ pub const MAX_ABANDONED: usize = 2;
 
 /// How long [`Camera::stop`] waits for a source to end.
 const STOP_WITHIN: Duration = Duration::from_millis(800);
+/// How often [`snap`] looks whether the camera has failed.
+const LOOK: Duration = Duration::from_millis(50);
 /// Frames a second are counted over this time.
 const RATE_OVER: Duration = Duration::from_secs(5);
 
@@ -305,7 +307,7 @@ impl State {
     }
 }
 
-/// One frame of the camera at `uri`, decoded. The error says why none came `within` that time.
+/// One frame of the camera at `uri`, decoded. The error says why it fails, or that none came `within` that time.
 pub fn snap(uri: &str, within: Duration) -> Result<Arc<Frame>> {
     let options = CameraOptions { stall: within, fps: 120.0, ..CameraOptions::default() };
     let shown = Uri::parse(uri)?.to_string();
@@ -313,13 +315,18 @@ pub fn snap(uri: &str, within: Duration) -> Result<Arc<Frame>> {
     let until = Instant::now() + within;
     let mut after = 0;
     let mut last = None;
-    // The first frame of many a camera is broken.
-    while let Some(frame) = camera.wait(after, until.saturating_duration_since(Instant::now())) {
-        match frame.picture() {
-            Ok(_) => return Ok(frame),
-            Err(error) => last = Some(error),
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if let Some(frame) = camera.wait(after, left.min(LOOK)) {
+            match frame.picture() {
+                Ok(_) => return Ok(frame),
+                // The first frame of many a camera is broken.
+                Err(error) => last = Some(error),
+            }
+            after = frame.sequence;
+        } else if left.is_zero() || matches!(camera.status().state, CameraState::Failing | CameraState::Ended) {
+            break;
         }
-        after = frame.sequence;
     }
     Err(last.unwrap_or_else(|| {
         let cause = camera.status().error.unwrap_or_else(|| format!("no picture came within {within:.0?}"));

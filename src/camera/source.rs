@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::frame::Content;
-use super::{CameraOptions, Stop, Uri};
+use super::{CameraOptions, Frame, Rotate, Stop, Uri};
 use crate::Result;
 
 /// Gives pictures one after the other. It may block; the [`Stop`] that it was opened with makes it return soon.
@@ -30,6 +30,11 @@ impl Shot {
     /// A compressed picture.
     pub fn encoded(bytes: impl Into<Arc<[u8]>>) -> Self {
         Self { content: Content::Encoded(bytes.into()), file: None }
+    }
+
+    /// As a frame of the camera of that name, arriving now.
+    pub fn into_frame(self, camera: &str, sequence: u64) -> Frame {
+        Frame::new(camera.into(), sequence, self.content, Rotate::None).from_file(self.file)
     }
 }
 
