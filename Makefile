@@ -12,7 +12,7 @@ QUESTION ?= what colour is the bicycle?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm64 test-miri lint doc deny bench stages fmt bundle tools tools-arm64 tools-daemon
+.PHONY: help demo test test-arm64 test-camera test-miri lint doc deny bench stages fmt bundle tools tools-arm64 tools-camera tools-daemon
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,8 @@ test: tools ## run every test: all features, the doc examples, and the no_std co
 	$(CARGO) test $(PROFILE)
 	$(CARGO) build $(PROFILE) --no-default-features
 	$(CARGO) test $(PROFILE) --no-default-features --lib
+	@if command -v dpkg >/dev/null; then $(MAKE) --no-print-directory test-camera; \
+	else echo 'not Debian: no kernel to be had for the test with a camera'; fi
 	@if [ "$$(uname -sm)" != 'Linux x86_64' ]; then \
 	  echo 'not Linux on x86-64: the kernels for 64-bit ARM were not tested under emulation'; \
 	elif ! $(MAKE) --no-print-directory tools-arm64; then \
@@ -58,6 +60,18 @@ test-arm64: tools tools-arm64 ## the kernels for 64-bit ARM, on emulated process
 	  echo "$${pair%:*}: $${pair#*:} kernel"; \
 	  LOOKOUT_EXPECTED_KERNEL=$${pair#*:} qemu-aarch64-static -cpu $${pair%:*} "$$(cat target/arm64-tests)" kernels --quiet; \
 	done
+
+# An emulated machine, and what its file system is made with.
+EMULATOR := $(if $(filter aarch64,$(shell uname -m)),qemu-system-arm,qemu-system-x86)
+
+tools-camera:
+	@missing=; for tool in qemu-system-$$(uname -m) busybox cpio depmod; do \
+	  PATH=$$PATH:/usr/sbin:/sbin command -v $$tool >/dev/null || missing=$$tool; done; \
+	[ -z "$$missing" ] || { $(call install,$(EMULATOR) busybox-static cpio kmod,what a machine is emulated with); }
+
+test-camera: tools tools-camera ## a camera of a real kernel, in an emulated machine: formats, stall, unplug
+	@$(CARGO) build $(PROFILE) --example vivid
+	@tests/vivid/run.sh "$${CARGO_TARGET_DIR:-target}/release/examples/vivid"
 
 # What the daemon's tests talk to: a broker, serial pairs.
 tools-daemon:

@@ -55,7 +55,7 @@ impl Frame {
         Self { camera, sequence, taken, unix_ms, file: None, content, rotate, decoded, seen: None }
     }
 
-    pub(super) fn from_file(mut self, file: Option<Arc<str>>) -> Self {
+    pub(super) fn in_file(mut self, file: Option<Arc<str>>) -> Self {
         self.file = file;
         self
     }

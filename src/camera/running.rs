@@ -208,7 +208,7 @@ impl Shared {
         }
         state.frames += 1;
         let frame = Frame::new(self.name.clone(), state.frames, shot.content, self.options.rotate);
-        let frame = frame.from_file(shot.file).seen_by(self.seen.clone());
+        let frame = frame.in_file(shot.file).seen_by(self.seen.clone());
         state.forget_arrivals_before(frame.taken);
         state.arrivals.push_back(frame.taken);
         state.newest = Some(Arc::new(frame));

@@ -34,7 +34,7 @@ impl Shot {
 
     /// As a frame of the camera of that name, arriving now.
     pub fn into_frame(self, camera: &str, sequence: u64) -> Frame {
-        Frame::new(camera.into(), sequence, self.content, Rotate::None).from_file(self.file)
+        Frame::new(camera.into(), sequence, self.content, Rotate::None).in_file(self.file)
     }
 }
 

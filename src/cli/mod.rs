@@ -8,6 +8,7 @@ mod args;
 mod ask;
 mod bench;
 mod bundle;
+mod camera;
 mod caption;
 mod check;
 mod completions;
@@ -74,6 +75,9 @@ enum Command {
     Eval(eval::Eval),
     /// Measure start-up, speed and memory on this machine
     Bench(bench::Bench),
+    /// The cameras of this machine
+    #[command(subcommand)]
+    Camera(camera::CameraCommand),
     /// Look after model bundles
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
@@ -116,6 +120,7 @@ fn dispatch(cli: Cli, console: &Console) -> Outcome {
         Command::Find(command) => command.run(global, console),
         Command::Eval(command) => command.run(global, console),
         Command::Bench(command) => command.run(global, console),
+        Command::Camera(command) => command.run(console),
         Command::Bundle(command) => command.run(global, console),
         Command::Completions(command) => command.run(Cli::command(), console),
         Command::Man(command) => command.run(Cli::command(), console),

@@ -17,6 +17,10 @@ trap 'rm -rf "$work"' EXIT
 # The kernel and the modules of vivid, in the order in which they are to be loaded.
 if [ ! -f "$kept/order" ]; then
   package=$(apt-cache depends "linux-image-$flavour" | awk '/Depends: linux-image-/ { print $2; exit }')
+  if [ -z "$package" ]; then
+    echo "tests/vivid/run.sh: apt knows no linux-image-$flavour: run apt-get update" >&2
+    exit 1
+  fi
   echo "fetching $package"
   (cd "$work" && apt-get download -q "$package" >apt.log 2>&1) || { cat "$work/apt.log" >&2; exit 1; }
   mkdir -p "$work/kernel"
