@@ -81,7 +81,8 @@ fn every_message() -> Vec<Message> {
     all.push(Message::Picture(Picture { id: u32::MAX, bytes: u32::MAX, crc: u32::MAX }));
     all.push(Message::Have(Have { id: u32::MAX, bytes: 0 }));
     let ask = Ask { id: u32::MAX, question: Question::Snapshot, text: long };
-    all.push(Message::AskAbout(AskAbout { picture: u32::MAX, ask }));
+    all.push(Message::AskAbout(AskAbout { about: About::Picture(u32::MAX), ask: ask.clone() }));
+    all.push(Message::AskAbout(AskAbout { about: About::Camera(name(&"c".repeat(48))), ask }));
     all
 }
 
@@ -321,7 +322,7 @@ fn the_bytes_of_version_1_stay_the_same() {
     assert_eq!(bytes_of(&Message::Picture(Picture { id: 1, bytes: 2, crc: 3 })), b"\x09\x01\x02\x03");
     assert_eq!(bytes_of(&Message::Have(Have { id: 1, bytes: 2 })), b"\x0a\x01\x02");
     let ask = Ask { id: 1, question: Question::Caption, text: Text::new() };
-    assert_eq!(bytes_of(&Message::AskAbout(AskAbout { picture: 5, ask })), b"\x0b\x05\x01\x01\x00");
+    assert_eq!(bytes_of(&Message::AskAbout(AskAbout { about: About::Picture(5), ask })), b"\x0b\x00\x05\x01\x01\x00");
     let ping = framed(&Message::Ping { nonce: 7 });
     assert_eq!(ping[..4], [0, 2, 1, 6], "zero, run, version, run");
     assert_eq!(ping.len(), 10);

@@ -32,7 +32,7 @@ pub enum Message {
     Answer(Answer),
     /// Something began or ended before the camera. Nobody asked.
     Event(Event),
-    /// How the lookout is doing. Sent now and then, and after a [`Message::Ping`].
+    /// How the lookout is doing. Follows a [`Message::Pong`].
     Status(Status),
     /// A part of a snapshot's JPEG file.
     Piece(Piece),
@@ -45,7 +45,7 @@ pub enum Message {
     Picture(Picture),
     /// How much of an offered picture has arrived.
     Have(Have),
-    /// A question about a picture that was sent, not about the camera's.
+    /// A question about something other than the first camera's newest picture.
     AskAbout(AskAbout),
 }
 
@@ -296,14 +296,24 @@ pub struct Have {
     pub bytes: u32,
 }
 
-/// A question about a picture that was sent.
+/// A question about something other than the first camera's newest picture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct AskAbout {
-    /// Of the [`Picture`], all of which was sent. The newest one is kept.
-    pub picture: u32,
+    /// What it is about.
+    pub about: About,
     /// The question.
     pub ask: Ask,
+}
+
+/// What a question is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum About {
+    /// The [`Picture`] of this id, all of which was sent. The newest one is kept.
+    Picture(u32),
+    /// The newest picture of this camera.
+    Camera(Name),
 }
 
 /// Something could not be done.

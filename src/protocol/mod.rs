@@ -59,6 +59,6 @@ mod message;
 pub use accumulator::{Accumulator, Fed};
 pub use frame::{Bad, EncodeError, MAX_FRAME, MAX_MESSAGE, VERSION, checksum, decode, encode};
 pub use message::{
-    Answer, Ask, AskAbout, Event, Failure, FailureCode, Fetch, Findings, Found, Have, Label, LabelScore, MAX_PIECE,
-    Message, Name, Phase, Picture, Piece, Question, Score, ScoredBox, Status, Text, Watch, text,
+    About, Answer, Ask, AskAbout, Event, Failure, FailureCode, Fetch, Findings, Found, Have, Label, LabelScore,
+    MAX_PIECE, Message, Name, Phase, Picture, Piece, Question, Score, ScoredBox, Status, Text, Watch, text,
 };

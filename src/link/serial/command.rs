@@ -66,6 +66,11 @@ pub(super) fn parse(line: &str, camera: Option<&str>) -> Result<Command, (Error,
     words(line, camera).map_err(|error| (error, None))
 }
 
+/// Whether a line is understood. The error is the one that it would be answered with.
+pub fn check_line(line: &str) -> Result<()> {
+    parse(line, None).map(drop).map_err(|(error, _)| error)
+}
+
 /// The list of words, as remarks: a line that comes back as an echo does nothing.
 pub(super) fn help() -> String {
     let line = |(word, rest, what): &(&str, &str, &str)| format!("# {:<34} {what}\r\n", format!("{word}{rest}"));

@@ -43,6 +43,7 @@ use crate::{Code, Error, Result};
 use super::Link;
 
 pub use client::{Client, Snapshot};
+pub use command::check_line;
 pub use config::SerialConfig;
 pub use pictures::MAX_PICTURE;
 pub use splitter::{Damage, MAX_LINE, Split, Splitter};

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError};
 
-use crate::protocol::{Ask, AskAbout, Bad, Failure, FailureCode, Fetch, MAX_FRAME, Message, Question, encode, text};
-use crate::said::Said;
+use crate::protocol::{About, Ask, AskAbout, Failure, FailureCode, Fetch, MAX_FRAME, Message, Question, encode, text};
 use crate::watch::{Desk, Report};
-use crate::{Code, Error};
+use crate::{Code, Error, Result};
 
 use super::command::{self, Command};
 use super::lines;
@@ -51,13 +50,14 @@ struct State {
     events: bool,
     camera: Option<String>,
     /// Questions in frames that are not answered yet.
-    asked: Vec<(Option<u32>, Ask)>,
+    asked: Vec<(Option<About>, Ask)>,
     pictures: Pictures,
     /// The newest snapshot that was asked for by a line.
     snapshot: Option<Arc<[u8]>>,
     complaints: u32,
     complained: Instant,
-    said: Said,
+    /// The log has been told that something could not be read.
+    warned: bool,
 }
 
 /// How the other end spoke last.
@@ -86,7 +86,7 @@ impl Session {
             snapshot: None,
             complaints: COMPLAINTS,
             complained: Instant::now(),
-            said: Said::default(),
+            warned: false,
         };
         let (device, ended) = (device.to_owned(), AtomicBool::new(false));
         Arc::new(Self { desk, counters, device, desks, out, ended, state: Mutex::new(state) })
@@ -154,8 +154,8 @@ impl Session {
     }
 
     /// What came of a question in frames.
-    pub fn answered(&self, picture: Option<u32>, ask: &Ask, messages: &[Message], patience: Duration) {
-        self.state().asked.retain(|(about, asked)| (about, asked) != (&picture, ask));
+    pub fn answered(&self, about: Option<&About>, ask: &Ask, messages: &[Message], patience: Duration) {
+        self.state().asked.retain(|(subject, asked)| (subject.as_ref(), asked) != (about, ask));
         for message in messages {
             self.tell(message, patience);
         }
@@ -168,7 +168,10 @@ impl Session {
 
     fn line(self: &Arc<Self>, line: &str) -> Option<bool> {
         let camera = self.state().camera.clone();
-        let parsed = command::parse(line, camera.as_deref());
+        let parsed = command::parse(line, camera.as_deref()).and_then(|command| match &command {
+            Command::Camera(Some(camera)) => self.knows(camera).map(|()| command).map_err(|error| (error, None)),
+            _ => Ok(command),
+        });
         if !matches!(parsed, Ok(Command::Ignore)) {
             self.state().form = Form::Lines;
         }
@@ -187,7 +190,6 @@ impl Session {
             }
             Ok(command) => {
                 if let Command::Camera(camera) = &command {
-                    // One that there is not is refused by the desk when something is asked about it.
                     self.state().camera.clone_from(camera);
                 }
                 let id = if let Command::Ask(_, id) = &command { id.clone() } else { None };
@@ -205,6 +207,16 @@ impl Session {
         None
     }
 
+    /// Refuses a camera that there is not.
+    fn knows(&self, camera: &str) -> Result<()> {
+        let names: Vec<String> = self.desk.status().cameras.into_iter().map(|camera| camera.name).collect();
+        if names.iter().any(|name| name == camera) {
+            return Ok(());
+        }
+        let shown: String = camera.chars().take(40).collect();
+        Err(Error::new(Code::Camera, format!("there is no camera {shown:?}"), format!("one of: {}", names.join(", "))))
+    }
+
     fn frame(self: &Arc<Self>, message: Message) {
         self.state().form = Form::Frames;
         match message {
@@ -213,7 +225,7 @@ impl Session {
                 self.tell(&Message::Status(wire::status(&self.desk.status())), ROOM);
             }
             Message::Ask(ask) => self.ask(ask, None),
-            Message::AskAbout(AskAbout { picture, ask }) => self.ask(ask, Some(picture)),
+            Message::AskAbout(AskAbout { about, ask }) => self.ask(ask, Some(about)),
             Message::Fetch(fetch) => self.fetch(fetch),
             Message::Picture(offer) => {
                 let have = self.state().pictures.offer(offer);
@@ -233,11 +245,11 @@ impl Session {
         }
     }
 
-    fn ask(self: &Arc<Self>, ask: Ask, about: Option<u32>) {
+    fn ask(self: &Arc<Self>, ask: Ask, about: Option<About>) {
         let id = ask.id;
         let picture = {
             let mut state = self.state();
-            let repeated = (ask.question == Question::Snapshot && about.is_none()).then(|| state.pictures.again(id));
+            let repeated = (ask.question == Question::Snapshot).then(|| state.pictures.again(id));
             if let Some((answer, picture)) = repeated.flatten() {
                 drop(state);
                 self.tell(&Message::Answer(answer), ROOM);
@@ -245,12 +257,16 @@ impl Session {
                 return;
             }
             // A question that is repeated while it is being answered has one answer.
-            if state.asked.iter().any(|(picture, asked)| (picture, asked) == (&about, &ask)) {
+            if state.asked.iter().any(|(subject, asked)| (subject, asked) == (&about, &ask)) {
                 return;
             }
-            match about.map(|picture| state.pictures.sent(picture)).transpose() {
+            let sent = match &about {
+                Some(About::Picture(picture)) => state.pictures.sent(*picture).map(Some),
+                Some(About::Camera(_)) | None => Ok(None),
+            };
+            match sent {
                 Ok(picture) => {
-                    state.asked.push((about, ask.clone()));
+                    state.asked.push((about.clone(), ask.clone()));
                     picture
                 }
                 Err(error) => {
@@ -261,8 +277,8 @@ impl Session {
             }
         };
         self.counters.received.fetch_add(1, Ordering::Relaxed);
-        if self.desks.frames.try_send(Job::Ask(self.clone(), ask.clone(), about, picture)).is_err() {
-            self.answered(about, &ask, &[failed(Some(id), &busy())], ROOM);
+        if self.desks.frames.try_send(Job::Ask(self.clone(), ask.clone(), about.clone(), picture)).is_err() {
+            self.answered(about.as_ref(), &ask, &[failed(Some(id), &busy())], ROOM);
         }
     }
 
@@ -284,11 +300,11 @@ impl Session {
                 state.complaints = COMPLAINTS.min(state.complaints + u32::try_from(since).unwrap_or(COMPLAINTS));
                 state.complained = Instant::now();
             }
-            state.said.trouble(&format!(
-                "serial: what comes in cannot be read ({}); have both ends the same speed? This is said once",
-                if matches!(damage, Damage::Frame(Bad::Version(_))) { describe(damage) } else { "noise".to_owned() }
-            ));
-            log::debug!("serial: {}", describe(damage));
+            if std::mem::replace(&mut state.warned, true) {
+                log::debug!("serial: {}", describe(damage));
+            } else {
+                log::warn!("serial: {}; have both ends the same speed? More of it is not logged", describe(damage));
+            }
             if damage != Damage::LongLine {
                 let Some(left) = state.complaints.checked_sub(1) else { return };
                 state.complaints = left;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 use serde_json::Value;
 
-use crate::protocol::{Ask, Message, Question};
+use crate::protocol::{About, Ask, Message, Question};
 use crate::watch::{self, Answer, Request};
 use crate::{Code, Error, Result};
 
@@ -31,8 +31,8 @@ pub(super) enum Job {
     Line(Arc<Session>, Command),
     /// A line that was not understood. It waits its turn, so that answers come in the order of the lines.
     Refuse(Arc<Session>, Error, Option<Value>),
-    /// A question in a frame, perhaps about a picture that was sent under this id.
-    Ask(Arc<Session>, Ask, Option<u32>, Option<Arc<[u8]>>),
+    /// A question in a frame, what it is about, and the picture where it is about one that was sent.
+    Ask(Arc<Session>, Ask, Option<About>, Option<Arc<[u8]>>),
 }
 
 /// Where questions wait.
@@ -88,9 +88,9 @@ impl Job {
                 session.say(said, ROOM);
             }
             Job::Ask(session, asked, about, picture) => {
-                let messages = answer(&session, &asked, picture, patience)
+                let messages = answer(&session, &asked, about.as_ref(), picture, patience)
                     .unwrap_or_else(|error| vec![failed(Some(asked.id), &error)]);
-                session.answered(about, &asked, &messages, ROOM);
+                session.answered(about.as_ref(), &asked, &messages, ROOM);
             }
         }
     }
@@ -119,8 +119,18 @@ fn other(session: &Session, command: Command) -> Result<Vec<u8>> {
     })
 }
 
-fn answer(session: &Session, asked: &Ask, picture: Option<Arc<[u8]>>, patience: Duration) -> Result<Vec<Message>> {
-    let mut request = wire::request(asked.question, &asked.text, None)?;
+fn answer(
+    session: &Session,
+    asked: &Ask,
+    about: Option<&About>,
+    picture: Option<Arc<[u8]>>,
+    patience: Duration,
+) -> Result<Vec<Message>> {
+    let camera = match about {
+        Some(About::Camera(camera)) => Some(camera.as_str()),
+        Some(About::Picture(_)) | None => None,
+    };
+    let mut request = wire::request(asked.question, &asked.text, camera)?;
     request.picture = picture;
     let reply = ask(session, &request, patience)?;
     let answer = wire::answer(asked.id, &reply)

@@ -41,7 +41,7 @@ pub(super) fn run(
     events: &Receiver<Arc<Report>>,
     said: &mut Said,
 ) {
-    let mut line = Line { port, session, said };
+    let mut line = Line { port, session, said, stalled: false };
     let silent = never();
     let mut events = events;
     loop {
@@ -70,13 +70,18 @@ struct Line<'a> {
     port: &'a SerialPort,
     session: &'a Session,
     said: &'a mut Said,
+    /// The last message was not taken; the next one is given less time.
+    stalled: bool,
 }
 
 impl Line<'_> {
     /// Writes all of `bytes`; where the other end takes nothing for [`STALLED`], drops them and all that waits.
     fn write(&mut self, bytes: &[u8], waiting: &Receiver<Out>) {
-        if !self.all(bytes) && !self.session.has_ended() {
-            self.said.trouble("serial: the other end does not read; what was to be told is dropped");
+        self.stalled = !self.all(bytes);
+        if self.stalled {
+            if !self.session.has_ended() {
+                self.said.trouble("serial: the other end does not read; what was to be told is dropped");
+            }
             while let Ok(out) = waiting.try_recv() {
                 if matches!(out, Out::End) {
                     self.session.end();
@@ -113,7 +118,7 @@ impl Line<'_> {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {
-                    if last.elapsed() >= STALLED || self.session.has_ended() {
+                    if self.stalled || last.elapsed() >= STALLED || self.session.has_ended() {
                         return false;
                     }
                     if error.kind() == ErrorKind::WouldBlock {

@@ -18,8 +18,10 @@ const EVENTS: usize = 256;
 /// What came.
 #[expect(clippy::large_enum_variant, reason = "it is handled at once, a box would cost more")]
 pub(super) enum Heard {
-    /// A message that is no event; those are set aside.
+    /// A message that is no event.
     Message(Message),
+    /// An event, which was set aside for [`Line::next_event`].
+    Event,
     /// Something that could not be read.
     Damage,
     /// Nothing more until then.
@@ -46,7 +48,7 @@ impl Line {
         &self.path
     }
 
-    /// Milliseconds that the largest frame needs on the line.
+    /// How long the largest frame takes on the line.
     pub fn frame_time(&self) -> Duration {
         Duration::from_secs_f64(MAX_FRAME as f64 * 10.0 / f64::from(self.baud))
     }
@@ -90,8 +92,7 @@ impl Line {
                             self.events.pop_front();
                         }
                         self.events.push_back(event);
-                        // An event is told as it comes.
-                        return Ok(Heard::Message(Message::Pong { nonce: 0 }));
+                        return Ok(Heard::Event);
                     }
                     Some(Fed::Done(message)) => return Ok(Heard::Message(message)),
                     Some(Fed::Bad(_) | Fed::Overfull) => return Ok(Heard::Damage),

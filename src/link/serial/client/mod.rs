@@ -6,15 +6,16 @@ mod transfer;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::protocol::{Answer, Ask, AskAbout, Event, Failure, FailureCode, Message, Question, Status, Text};
+use crate::protocol::{About, Answer, Ask, AskAbout, Event, Failure, FailureCode, Message, Question, Status, Text};
 use crate::{Code, Error, Result};
 
 use line::{Heard, Line};
 
 pub use transfer::Snapshot;
 
-/// How long a question waits before it is asked again. The lookout answers a repeated question once.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How long a question waits, besides the time that four frames take, before it is asked again. One that is repeated
+/// while it is being answered costs the lookout nothing.
+const AGAIN: Duration = Duration::from_millis(300);
 
 /// How long the line must be quiet after damage before a question is asked again.
 const QUIET: Duration = Duration::from_millis(30);
@@ -42,21 +43,20 @@ impl Client {
         Ok(Self { line: Line::open(port, baud)?, patience, next_id })
     }
 
-    /// Asks about the camera's newest picture. `text` is as in [`Ask::text`].
+    /// Asks about the first camera's newest picture. `text` is as in [`Ask::text`].
     pub fn ask(&mut self, question: Question, text: &str) -> Result<Answer> {
-        let ask = self.question(question, text)?;
-        let id = ask.id;
-        self.exchange(Some(id), &Message::Ask(ask), |message| match message {
-            Message::Answer(answer) if answer.id == id => Some(answer),
-            _ => None,
-        })
+        self.ask_about(None, question, text)
     }
 
-    /// Asks about a picture that [`Client::send`] sent.
-    pub fn ask_about(&mut self, picture: u32, question: Question, text: &str) -> Result<Answer> {
+    /// Asks about a picture that [`Client::send`] sent, or about another camera than the first.
+    pub fn ask_about(&mut self, about: Option<About>, question: Question, text: &str) -> Result<Answer> {
         let ask = self.question(question, text)?;
         let id = ask.id;
-        self.exchange(Some(id), &Message::AskAbout(AskAbout { picture, ask }), |message| match message {
+        let message = match about {
+            Some(about) => Message::AskAbout(AskAbout { about, ask }),
+            None => Message::Ask(ask),
+        };
+        self.exchange(Some(id), &message, |message| match message {
             Message::Answer(answer) if answer.id == id => Some(answer),
             _ => None,
         })
@@ -143,7 +143,7 @@ impl Client {
         pick: &mut impl FnMut(Message) -> Option<T>,
         end: Instant,
     ) -> Result<Option<T>, Stop> {
-        let mut again = Instant::now() + AGAIN;
+        let mut again = Instant::now() + AGAIN + 4 * self.line.frame_time();
         self.line.tell(message)?;
         loop {
             match self.line.hear(again.min(end))? {
@@ -159,6 +159,7 @@ impl Client {
                     }
                 }
                 Heard::Message(_) | Heard::Damage => again = again.min(Instant::now() + QUIET),
+                Heard::Event => {}
                 Heard::Nothing => return Ok(None),
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::protocol::{Fetch, Findings, MAX_PIECE, Message, Picture, Piece, Question, checksum};
+use crate::protocol::{About, Fetch, Findings, MAX_PIECE, Message, Name, Picture, Piece, Question, checksum};
 use crate::{Code, Error, Result};
 
 use super::line::Heard;
@@ -32,10 +32,10 @@ pub struct Snapshot {
 }
 
 impl Client {
-    /// Takes a picture and fetches it whole.
-    pub fn snapshot(&mut self) -> Result<Snapshot> {
+    /// Takes a picture with this camera, the first one where none is named, and fetches it whole.
+    pub fn snapshot(&mut self, camera: Option<Name>) -> Result<Snapshot> {
         for _ in 0..TRIES {
-            let answer = self.ask(Question::Snapshot, "")?;
+            let answer = self.ask_about(camera.clone().map(About::Camera), Question::Snapshot, "")?;
             let Findings::Snapshot { bytes, width, height } = answer.findings else {
                 return Err(Error::new(
                     Code::Link,
@@ -90,8 +90,9 @@ impl Client {
                         reached = self.offer(offer)?;
                         break;
                     }
-                    Heard::Message(message) if !is_damage(&message) => {}
-                    Heard::Message(_) | Heard::Damage => answers += 1,
+                    Heard::Message(message) if is_damage(&message) => answers += 1,
+                    Heard::Damage => answers += 1,
+                    Heard::Message(_) | Heard::Event => {}
                     Heard::Nothing => break,
                 }
             }
@@ -132,7 +133,7 @@ impl Client {
                     }
                     Heard::Message(Message::Failure(failure)) if failure.id == Some(id) => return Ok(None),
                     Heard::Message(message) if is_damage(&message) => break,
-                    Heard::Message(_) => {}
+                    Heard::Message(_) | Heard::Event => {}
                     Heard::Damage => damaged += 1,
                     Heard::Nothing => break,
                 }

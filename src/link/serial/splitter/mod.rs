@@ -1,5 +1,8 @@
 //! A stream of bytes to lines and frames.
 
+#[cfg(test)]
+mod tests;
+
 use crate::protocol::{Bad, MAX_FRAME, Message, decode};
 
 /// Most bytes in a line.
