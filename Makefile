@@ -76,6 +76,7 @@ test-camera: tools tools-camera ## a camera of a real kernel, in an emulated mac
 # What the daemon's tests talk to: a broker, serial pairs.
 tools-daemon:
 	@command -v mosquitto >/dev/null || { $(call install,mosquitto,the MQTT broker); }
+	@command -v mosquitto_pub >/dev/null || { $(call install,mosquitto-clients,the MQTT clients); }
 
 test-miri: ## the plain kernels under Miri (needs a nightly toolchain with it)
 	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --locked --no-default-features --features kernels \

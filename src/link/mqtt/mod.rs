@@ -25,6 +25,8 @@
 //! service; a snapshot is in its field `jpeg`, in base64. Eight questions may wait; more are answered `busy` at once, and
 //! where even such answers pile up the newest are left out. Questions over 64 KiB are refused, messages over 256 KiB are
 //! not taken from the broker at all. Retained questions are ignored: they would come again with each connection.
+//! mosquitto holds small packets back for up to 40 ms, which shows with answers at QoS 1; `set_tcp_nodelay true` in its
+//! configuration ends that.
 //!
 //! **Home Assistant** finds the device by itself: a `binary_sensor` and a `text` for each trigger, sensors, the last
 //! event's picture, and a switch to arm. With `home_assistant = false` what it was told before is taken back.
@@ -37,11 +39,13 @@ mod config;
 mod flight;
 mod home_assistant;
 mod link;
+mod mail;
 mod outward;
 mod query;
 mod questions;
 mod session;
 mod state;
+mod telling;
 mod tls;
 mod topics;
 mod trouble;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
@@ -10,28 +10,16 @@ use rumqttc::v5::mqttbytes::v5::{Filter, PublishProperties};
 use tokio::time::Instant;
 
 use super::flight::{Cargo, Flight, Kept};
-use super::home_assistant::{Discovery, Known};
+use super::home_assistant::Known;
 use super::link::{Inward, Shared};
+use super::mail::{Mail, unix_ms};
 use super::questions::Answer;
 use super::session::{Lasting, QUEUE};
-use super::state::State;
+use super::telling::Telling;
 use super::trouble::Trouble;
 use crate::memory::Waiting;
-use crate::said::Said;
 use crate::{Code, Error};
 
-/// How often the outbox is looked at where nobody says that something is in it.
-const LOOK: Duration = Duration::from_secs(1);
-/// How soon it is looked at again after a report: the report may have come before its message was stored.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How long acknowledgements are gathered, so that the disk is written once for several.
-const GATHER: Duration = Duration::from_millis(20);
-/// Least and most time between two looks at the status, and most between two tellings of the state.
-const STATUS_LEAST: Duration = Duration::from_millis(100);
-const STATUS_MOST: Duration = Duration::from_secs(1);
-const STATE_MOST: Duration = Duration::from_secs(30);
-/// How long events rest after the broker has refused one.
-const REST: Duration = Duration::from_secs(60);
 /// Most answers that wait, and most bytes of them.
 const MAX_ANSWERS: usize = 1024;
 const MAX_ANSWER_BYTES: usize = 8 << 20;
@@ -46,36 +34,13 @@ pub(super) struct Outward<'a> {
     pub flight: Flight,
     /// Largest packet that the broker takes, in bytes.
     pub largest: usize,
-    due: Due,
+    telling: Telling,
     answers: VecDeque<Answer>,
     answer_bytes: usize,
     left_out: u64,
-    /// The newest place that was sent over this connection.
-    sent_up_to: i64,
-    arrived: Vec<i64>,
+    mail: Mail,
     any_arrived: bool,
-    write_at: Option<Instant>,
-    look_at: Instant,
-    look_again: bool,
-    /// The broker has refused an event.
-    resting: bool,
-    status_at: Instant,
-    looked_at_status: Option<Instant>,
-    told: Option<(State, Instant)>,
-    discovery: Option<Discovery>,
     leaving: Leaving,
-    outbox_trouble: Said,
-}
-
-/// Which retained messages are to be sent.
-#[derive(Default)]
-struct Due {
-    status: bool,
-    state: bool,
-    discovery: bool,
-    snapshot: bool,
-    /// Empty what Home Assistant was told.
-    take_back: bool,
 }
 
 #[derive(PartialEq)]
@@ -93,30 +58,19 @@ enum Leaving {
 
 impl<'a> Outward<'a> {
     pub fn new(shared: &'a Shared, lasting: &'a mut Lasting, client: AsyncClient, careful: bool) -> Self {
-        let now = Instant::now();
         Self {
             shared,
             lasting,
             client,
             flight: Flight::new(careful),
             largest: usize::MAX,
-            due: Due::default(),
+            telling: Telling::new(),
             answers: VecDeque::new(),
             answer_bytes: 0,
             left_out: 0,
-            sent_up_to: i64::MIN,
-            arrived: Vec::new(),
+            mail: Mail::new(),
             any_arrived: false,
-            write_at: None,
-            look_at: now,
-            look_again: false,
-            resting: false,
-            status_at: now,
-            looked_at_status: None,
-            told: None,
-            discovery: None,
             leaving: Leaving::Arriving,
-            outbox_trouble: Said::default(),
         }
     }
 
@@ -139,40 +93,29 @@ impl<'a> Outward<'a> {
 
     /// Sends all that is retained again.
     pub fn tell_all(&mut self) {
-        self.due.status = true;
-        self.due.snapshot = self.lasting.snapshot.is_some();
-        self.due.discovery = self.shared.config.home_assistant;
-        self.state_is_due();
+        self.telling.all(self.shared, self.lasting);
     }
 
     pub fn state_is_due(&mut self) {
-        self.told = None;
-        self.status_at = Instant::now();
+        self.telling.state_again();
     }
 
     /// What the broker kept of what Home Assistant was told before.
     pub fn told_before(&mut self, known: Known, empty: bool) {
-        if !self.shared.config.home_assistant {
-            self.due.take_back |= !empty;
-        } else if self.discovery.as_ref().is_none_or(|discovery| !discovery.gone(&known).is_empty()) {
-            self.lasting.known.extend(known);
-            self.due.discovery = true;
-        }
+        self.telling.told_before(self.shared, self.lasting, known, empty);
     }
 
     /// What another thread says.
     pub fn take(&mut self, inward: &Inward) {
         let before = self.lasting.snapshot.as_ref().map(|jpeg| jpeg.as_ptr());
         self.lasting.take(inward, &self.shared.config);
-        self.due.snapshot |= self.lasting.snapshot.as_ref().map(|jpeg| jpeg.as_ptr()) != before;
-        let now = Instant::now();
+        if self.lasting.snapshot.as_ref().map(|jpeg| jpeg.as_ptr()) != before {
+            self.telling.snapshot();
+        }
         match inward {
             Inward::Report(_) => {
-                self.look_again = true;
-                if !self.resting {
-                    self.look_at = now;
-                }
-                self.status_at = self.status_at.min(now);
+                self.mail.look_soon();
+                self.telling.look_soon();
             }
             Inward::Done(super::questions::Done::Settled) => self.state_is_due(),
             Inward::Done(_) => {}
@@ -209,22 +152,18 @@ impl<'a> Outward<'a> {
         self.shared.sent.fetch_add(1, Ordering::Relaxed);
         self.any_arrived = true;
         self.lasting.careful = false;
-        self.arrived.push(place);
-        self.write_at.get_or_insert_with(|| Instant::now() + GATHER);
+        self.mail.done(place);
     }
 
     /// No broker will ever take this message.
     pub fn give_up(&mut self, place: i64, why: &str) {
         log::error!("mqtt: message {place} of the outbox is dropped: {why}");
-        self.arrived.push(place);
-        self.write_at = Some(Instant::now());
+        self.mail.done(place);
     }
 
     /// The broker does not take events now.
     pub fn refused(&mut self) {
-        self.sent_up_to = i64::MIN;
-        self.resting = true;
-        self.look_at = Instant::now() + REST;
+        self.mail.refused();
     }
 
     /// Everything that can be done now.
@@ -232,14 +171,13 @@ impl<'a> Outward<'a> {
         if !self.begun() {
             return;
         }
-        if self.write_at.is_some_and(|at| now >= at) || (self.flight.events() == 0 && !self.arrived.is_empty()) {
-            self.write_down();
-        }
+        self.mail.write_down_if_due(&*self.shared.outbox, &self.flight);
         if self.leaving == Leaving::No {
-            self.look_at_status(now);
+            self.telling.look(self.shared, self.lasting);
             self.tell();
+            // Events first: they have their own window, so that they leave room for answers, and not the other way round.
+            self.send_events();
             self.send_answers();
-            self.send_events(now);
         } else {
             self.go_on_leaving(now);
         }
@@ -247,11 +185,14 @@ impl<'a> Outward<'a> {
 
     /// When there is something to do although nothing happens.
     pub fn deadline(&self) -> Instant {
-        let status_at = self.looked_at_status.map_or(self.status_at, |at| self.status_at.max(at + STATUS_LEAST));
-        let look_at = self.may_send_events().then_some(self.look_at);
         match self.leaving {
+            Leaving::No => {
+                let look_at = self.telling.look_at();
+                self.mail.due(&self.flight).map_or(look_at, |at| at.min(look_at))
+            }
             Leaving::Waiting(until) => until,
-            _ => [self.write_at, look_at].into_iter().flatten().fold(status_at, Instant::min),
+            // Nothing but the other side's answer goes on from here.
+            _ => Instant::now() + Duration::from_secs(1),
         }
     }
 
@@ -287,70 +228,11 @@ impl<'a> Outward<'a> {
         self.publish(Cargo::Kept(what), topic, QoS::AtLeastOnce, true, body, PublishProperties::default());
     }
 
-    fn look_at_status(&mut self, now: Instant) {
-        let too_soon = self.looked_at_status.is_some_and(|at| now < at + STATUS_LEAST);
-        if now < self.status_at || too_soon {
-            return;
-        }
-        self.looked_at_status = Some(now);
-        self.status_at = now + STATUS_MOST;
-        let (status, triggers) = (self.shared.desk.status(), self.shared.desk.triggers());
-        if self.shared.config.home_assistant {
-            let Shared { config, device, topics, .. } = self.shared;
-            let discovery = Discovery::new(config, device, topics, &status, &triggers);
-            if self.discovery.as_ref() != Some(&discovery) {
-                self.discovery = Some(discovery);
-                self.due.discovery = true;
-            }
-        }
-        let state = State::new(&status, &triggers, self.lasting.last.as_ref());
-        let old = |(told, at): &(State, Instant)| state.differs(told) || now >= *at + STATE_MOST;
-        if self.told.as_ref().is_none_or(old) {
-            self.told = Some((state, now));
-            self.due.state = true;
-        }
-    }
-
     fn tell(&mut self) {
-        let topics = &self.shared.topics;
-        if self.due.take_back && self.room() && self.flight.room_for_other() {
-            self.due.take_back = false;
-            self.retain(Kept::Discovery, &topics.discovery, Vec::new());
+        while self.room() && self.flight.room_for_other() {
+            let Some((what, topic, body)) = self.telling.next(self.shared, self.lasting) else { break };
+            self.retain(what, topic, body);
         }
-        if self.due.discovery && self.room() && self.flight.room_for_other() {
-            self.due.discovery = false;
-            self.tell_home_assistant();
-        }
-        if self.due.state && self.room() && self.flight.room_for_other() {
-            self.due.state = false;
-            if let Some(body) = self.told.as_ref().map(|(state, _)| state.to_json()) {
-                self.retain(Kept::State, &topics.state, body);
-            }
-        }
-        if self.due.snapshot && self.room() && self.flight.room_for_other() {
-            self.due.snapshot = false;
-            if let Some(jpeg) = self.lasting.snapshot.clone() {
-                self.retain(Kept::Snapshot, &topics.snapshot, jpeg.to_vec());
-            }
-        }
-        // After the rest: who reads `online` finds everything there.
-        let rest = self.due.discovery || self.due.state || self.due.snapshot;
-        if self.due.status && !rest && self.room() && self.flight.room_for_other() {
-            self.due.status = false;
-            self.retain(Kept::Status, &topics.status, b"online".to_vec());
-        }
-    }
-
-    fn tell_home_assistant(&mut self) {
-        let Some(discovery) = &self.discovery else { return };
-        let (topic, gone) = (&self.shared.topics.discovery, discovery.gone(&self.lasting.known));
-        let (first, then) = (discovery.to_json(&gone), discovery.to_json(&Known::new()));
-        self.lasting.known = discovery.known();
-        // Home Assistant wants to be told once which entities are gone, and then the message without them.
-        if !gone.is_empty() {
-            self.retain(Kept::Discovery, topic, first);
-        }
-        self.retain(Kept::Discovery, topic, then);
     }
 
     fn send_answers(&mut self) {
@@ -371,45 +253,18 @@ impl<'a> Outward<'a> {
         }
     }
 
-    fn send_events(&mut self, now: Instant) {
-        if now < self.look_at || !self.may_send_events() {
+    fn send_events(&mut self) {
+        if !self.room() {
             return;
         }
-        self.resting = false;
-        let room = self.flight.room_for_events();
-        if !self.arrived.is_empty() && self.sent_up_to == i64::MIN {
-            self.write_down();
+        let ttl_ms = self.shared.config.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+        for message in self.mail.next(&*self.shared.outbox, &self.flight, ttl_ms) {
+            let expires_ms = ttl_ms.map(|ttl| message.event.at_ms.saturating_add(ttl).saturating_sub(unix_ms()));
+            self.send_event(&message, expires_ms.map(|ms| ms.div_ceil(1000)));
         }
-        let unix_ms = unix_ms();
-        let ttl = self.shared.config.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-        let not_before_ms = ttl.map_or(0, |ttl| unix_ms.saturating_sub(ttl));
-        let waiting = match self.shared.outbox.waiting(self.sent_up_to, room, not_before_ms) {
-            Ok(waiting) => waiting,
-            Err(error) => {
-                self.outbox_trouble.trouble(&format!("mqtt: the outbox cannot be read: {error} ({})", error.help()));
-                self.look_at = now + LOOK;
-                return;
-            }
-        };
-        self.outbox_trouble.over("mqtt: the outbox can be read again");
-        if waiting.len() < room {
-            let again = std::mem::take(&mut self.look_again);
-            self.look_at = now + if again { LOOK_AGAIN } else { LOOK };
-        }
-        for message in waiting {
-            let expires = ttl.map(|ttl| (message.event.at_ms + ttl).saturating_sub(unix_ms).div_ceil(1000));
-            self.send_event(&message, expires);
-        }
-    }
-
-    fn may_send_events(&self) -> bool {
-        // Beginning anew while some are on their way would send those twice.
-        let clear = self.sent_up_to > i64::MIN || self.flight.events() == 0;
-        clear && self.flight.room_for_events() > 0 && self.room()
     }
 
     fn send_event(&mut self, message: &Waiting, expires_s: Option<u64>) {
-        self.sent_up_to = message.place;
         let topic = self.shared.topics.event(&message.event.trigger);
         let body = match serde_json::to_vec(&message.event) {
             Ok(body) => body,
@@ -426,21 +281,6 @@ impl<'a> Outward<'a> {
             ..PublishProperties::default()
         };
         self.publish(Cargo::Event(message.place), &topic, QoS::AtLeastOnce, false, body, properties);
-    }
-
-    /// Lets the outbox forget what has arrived.
-    fn write_down(&mut self) {
-        match self.shared.outbox.acknowledged(&self.arrived) {
-            Ok(()) => {
-                self.arrived.clear();
-                self.write_at = None;
-                self.outbox_trouble.over("mqtt: the outbox can be written again");
-            }
-            Err(error) => {
-                self.outbox_trouble.trouble(&format!("mqtt: the outbox cannot be written: {error} ({})", error.help()));
-                self.write_at = Some(Instant::now() + LOOK);
-            }
-        }
     }
 
     /// The connection is over. Returns whether it was of use.
@@ -462,9 +302,7 @@ impl<'a> Outward<'a> {
 
     /// The connection is over, and nothing more is said over it.
     pub fn hang_up(&mut self) {
-        if !self.arrived.is_empty() {
-            self.write_down();
-        }
+        self.mail.write_down(&*self.shared.outbox);
     }
 
     fn blame(&mut self, culprit: Cargo, cause: &str) {
@@ -482,6 +320,7 @@ impl<'a> Outward<'a> {
     pub fn leave(&mut self, until: Instant) {
         let now = Instant::now();
         self.answers.clear();
+        self.answer_bytes = 0;
         self.leaving = Leaving::Waiting(now + until.saturating_duration_since(now) / 2);
     }
 
@@ -514,9 +353,4 @@ impl<'a> Outward<'a> {
     pub fn has_left(&self) -> bool {
         self.leaving == Leaving::Left
     }
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
