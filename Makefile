@@ -73,9 +73,10 @@ test-camera: tools tools-camera ## a camera of a real kernel, in an emulated mac
 	@$(CARGO) build $(PROFILE) --example vivid
 	@tests/vivid/run.sh "$${CARGO_TARGET_DIR:-target}/release/examples/vivid"
 
-# What the daemon's tests talk to: a broker, serial pairs.
+# What the daemon's tests talk to: a broker, a browser, serial pairs.
 tools-daemon:
 	@command -v mosquitto >/dev/null || { $(call install,mosquitto,the MQTT broker); }
+	@command -v chromium >/dev/null || { $(call install,chromium,the browser that the page is tested in); }
 	@command -v mosquitto_pub >/dev/null || { $(call install,mosquitto-clients,the MQTT clients); }
 
 test-miri: ## the plain kernels under Miri (needs a nightly toolchain with it)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Extension, Form, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
@@ -21,7 +21,7 @@ pub(super) struct Login {
 
 /// `GET /login`: the form; the page itself for whom is in already.
 pub(super) async fn form(Extension(Known(known)): Extension<Known>, headers: HeaderMap) -> Response {
-    if known { Redirect::to("/").into_response() } else { page::login(&headers, StatusCode::OK) }
+    if known { Redirect::to("/").into_response() } else { page::login(&headers, false) }
 }
 
 /// `POST /login` with the field `token`: to the page with a cookie, or the form again.
@@ -36,7 +36,7 @@ pub(super) async fn login(
     match shared.door.login(token.trim().as_bytes(), from) {
         Knock::Welcome => {}
         Knock::Later(wait) => return Ok(later(wait)),
-        _ => return Ok(page::login(&headers, StatusCode::UNAUTHORIZED)),
+        _ => return Ok(page::login(&headers, true)),
     }
     let cookie = shared.door.cookie().map(|value| set_cookie(&value, LOGIN.as_secs()));
     Ok(match cookie {

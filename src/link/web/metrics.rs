@@ -67,6 +67,10 @@ fn cameras(page: &mut Page, status: &Status) {
     for camera in &status.cameras {
         page.sample(&[("camera", &camera.name)], camera.frames);
     }
+    page.counter("camera_broken_total", "Frames of the camera that could not be decoded.");
+    for camera in &status.cameras {
+        page.sample(&[("camera", &camera.name)], camera.broken);
+    }
     page.gauge("camera_frames_per_second", "Frames a second over the last seconds.");
     for camera in &status.cameras {
         page.sample(&[("camera", &camera.name)], camera.fps);

@@ -97,7 +97,10 @@ struct Web {
 impl Link for Web {
     fn status(&self) -> LinkStatus {
         let (up, note) = match &*self.listens.borrow() {
-            Ok(address) => (!self.threads.iter().any(JoinHandle::is_finished), format!("http://{address}")),
+            Ok(address) => {
+                let runs = !self.threads.is_empty() && !self.threads.iter().any(JoinHandle::is_finished);
+                (runs, format!("http://{address}"))
+            }
             Err(trouble) => (false, trouble.clone()),
         };
         LinkStatus {

@@ -25,8 +25,23 @@ macro_rules! file {
     };
 }
 
-const LOGIN: File = file!("/login", TEXT, "api.md");
-const FILES: &[File] = &[file!("/api", TEXT, "api.md")];
+const LOGIN: File = file!("/login", HTML, "login.html");
+const FILES: &[File] = &[
+    file!("/", HTML, "index.html"),
+    file!("/api", TEXT, "api.md"),
+    file!("/page.css", CSS, "page.css"),
+    file!("/icon.svg", "image/svg+xml", "icon.svg"),
+    file!("/page.webmanifest", "application/manifest+json", "page.webmanifest"),
+    file!("/login.js", SCRIPT, "login.js"),
+    file!("/page.js", SCRIPT, "page.js"),
+    file!("/common.js", SCRIPT, "common.js"),
+    file!("/live.js", SCRIPT, "live.js"),
+    file!("/ask.js", SCRIPT, "ask.js"),
+    file!("/events.js", SCRIPT, "events.js"),
+    file!("/triggers.js", SCRIPT, "triggers.js"),
+    file!("/trigger-form.js", SCRIPT, "trigger-form.js"),
+    file!("/health.js", SCRIPT, "health.js"),
+];
 
 /// One route for every file, all with an entity tag.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
@@ -36,13 +51,14 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     })
 }
 
-/// The login form, as an answer of this status.
-pub(super) fn login(headers: &HeaderMap, status: StatusCode) -> Response {
+/// The login form; after a wrong token it says so.
+pub(super) fn login(headers: &HeaderMap, wrong: bool) -> Response {
     static TAG: LazyLock<String> = LazyLock::new(|| tag(&LOGIN));
-    if status == StatusCode::OK {
+    if !wrong {
         return serve(&LOGIN, &TAG, headers);
     }
-    (status, [(header::CONTENT_TYPE, LOGIN.kind)], LOGIN.bytes).into_response()
+    let form = String::from_utf8_lossy(LOGIN.bytes).replacen(" hidden>", ">", 1);
+    (StatusCode::UNAUTHORIZED, [(header::CONTENT_TYPE, LOGIN.kind)], form).into_response()
 }
 
 fn serve(file: &File, tag: &str, headers: &HeaderMap) -> Response {
