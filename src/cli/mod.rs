@@ -19,6 +19,7 @@ mod find;
 mod ground;
 mod label;
 mod man;
+mod query;
 mod run;
 mod session;
 
@@ -71,6 +72,8 @@ enum Command {
     Run(run::Run),
     /// Search the pictures of a folder by words or by a picture
     Find(find::Find),
+    /// Ask a running lookout over a serial line, MQTT or HTTP
+    Query(query::Query),
     /// Measure a bundle on your own pictures
     Eval(eval::Eval),
     /// Measure start-up, speed and memory on this machine
@@ -118,6 +121,7 @@ fn dispatch(cli: Cli, console: &Console) -> Outcome {
         Command::Embed(command) => command.run(global, console),
         Command::Run(command) => command.run(global, console),
         Command::Find(command) => command.run(global, console),
+        Command::Query(command) => command.run(global, console),
         Command::Eval(command) => command.run(global, console),
         Command::Bench(command) => command.run(global, console),
         Command::Camera(command) => command.run(console),
