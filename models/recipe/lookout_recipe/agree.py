@@ -1,14 +1,14 @@
 """Stage `agree`: does the int8 bundle on the runtime answer as the float networks do? And if not, which part costs it?
 
 The first 200 pictures of Flickr8k dev, stretched by Pillow, go to both as the same pixels. Compared are the best of
-fixed labels and "none of these", the greedy caption, the embedding and the patch tokens; then the same with the float
-networks rounded one part at a time (see `rounding`). Needs the release binary: `cargo build --release`, or another
+fixed labels and "none of these", the greedy caption, the embedding and every fifth patch token; then the same with the
+float networks rounded one part at a time (see `rounding`). Needs the release binary: `cargo build --release`, or another
 one in LOOKOUT_BINARY.
 """
 
 import copy
+import functools
 import hashlib
-import io
 import json
 import os
 import subprocess
@@ -33,7 +33,7 @@ from .paths import REPOSITORY, WORK, record
 from .rounding import fold, round_activations, round_weights, rounded
 from .words import ANSWER, END, QUESTION, START, clean
 
-PICTURES, EVERY = 200, 5
+PICTURES, FEW, EVERY = 200, 50, 5
 OUT = WORK / "agree"
 SET = "flickr8k/dev"
 LABELS = """a dog, a cat, a horse, a bird, a cow, a man, a woman, a boy, a girl, a baby, a crowd of people, a football player,
@@ -158,8 +158,129 @@ def patches_as_embedding(folder: Path) -> Path:
     return folder
 
 
+def image_layers(networks: Networks) -> dict[str, list[nn.Module]]:
+    """The image tower's layers, by what they are and how early."""
+    blocks = [*networks.body.blocks[: trunk.LAST_FINE_BLOCK + 1], *networks.head.tail]
+    early, middle, tail = blocks[:3], blocks[3 : trunk.LAST_FINE_BLOCK + 1], blocks[trunk.LAST_FINE_BLOCK + 1 :]
+    groups = {"stem": [networks.body.stem]}
+    for name, part in {"0-2": early, "3-14": middle, "15-20": tail}.items():
+        groups[f"depthwise {name}"] = [b.depthwise for b in part]
+        groups[f"pointwise {name}"] = [c for b in part for c in (b.expand, b.project) if c]
+    head = networks.head
+    groups["head"] = [head.head, head.narrow, head.blocks, head.shortcut, head.project, head.patch_fine, head.patch_coarse]
+    return groups
+
+
+def share(ours: list, theirs: list) -> float:
+    return round(100 * sum(a == b for a, b in zip(ours, theirs, strict=True)) / len(ours), 1)
+
+
+def cosine(ours: torch.Tensor, theirs: torch.Tensor) -> dict:
+    each = F.cosine_similarity(ours, theirs, dim=-1).flatten()
+    return {"mean": round(each.mean().item(), 5), "least": round(each.min().item(), 5)}
+
+
+def median(values) -> float:
+    return round(float(np.median(list(values))), 3)
+
+
+def lay_out(images: list[str], pixels: np.ndarray) -> None:
+    """The pixels as pictures for the runtime: files, and a set for `lookout eval`."""
+    (OUT / "pixels").mkdir(parents=True, exist_ok=True)
+    with tarfile.open(OUT / "dev.tar", "w") as tar, open(OUT / "dev.jsonl", "w") as lines:
+        for row, picture in zip(data.rows(SET), pixels, strict=True):
+            path = OUT / "pixels" / Path(row["image"]).with_suffix(".png").name
+            Image.fromarray(picture).save(path, compress_level=1)
+            tar.add(path, path.name)
+            lines.write(json.dumps({"image": path.name, "captions": row["captions"]}) + "\n")
+
+
+@torch.inference_mode()
 def main() -> None:
-    print(patches_as_embedding(OUT / "patches-bundle"))
+    manifest = tomllib.loads((BUNDLE / "lookout.toml").read_text())
+    calibration, most = manifest["calibration"], manifest["speaker"]["max_tokens"]
+    tokenizer = Tokenizer.from_file(str(BUNDLE / "speaker-tokenizer.json"))
+    labels = [" ".join(label.split()) for label in LABELS.split(",")]
+    images = data.images(SET)
+    pixels = np.stack(list(data.pictures(SET, SIZE, images)))
+    lay_out(images, pixels)
+    some = [OUT / "pixels" / f"{Path(image).stem}.png" for image in images[:PICTURES]]
+
+    lookout = Runtime(BUNDLE)
+    said_by_runtime = [lookout("caption", path, "--beams", "1")["caption"] for path in some]
+    named_by_runtime = [lookout.label(path, labels) for path in some]
+    embedded = torch.tensor([lookout.embed(path) for path in some])
+    peek = Runtime(patches_as_embedding(OUT / "patches-bundle"))
+    tokens = torch.tensor([peek.embed(path) for path in some]).unflatten(1, (-1, PATCH))
+    found = lookout("eval", "retrieve", "--images", OUT / "dev.tar", "--rows", OUT / "dev.jsonl")
+
+    body, head, text, speaker, _ = trained()
+    whole = [body, fold(head), fold(text), speaker]
+    forms = {form: Networks(whole, form) for form in FORMS}
+    seen = {form: networks.see(pixels[:PICTURES]) for form, networks in forms.items()}
+    words = {form: networks.name(labels, manifest["text"]["templates"]) for form, networks in forms.items()}
+
+    def shares(image: str, text: str) -> torch.Tensor:
+        scores = seen[image][0] @ words[text].t()
+        none = torch.full((PICTURES, 1), calibration["none_bias"])
+        return (torch.cat([scores, none], 1) / calibration["temperature"]).softmax(-1)
+
+    def named(image: str, text: str) -> list[str]:
+        return [[*labels, NONE][i] for i in shares(image, text).argmax(1)]
+
+    @functools.cache
+    def caption(image: str, speaker: str) -> tuple[list[str], list, list]:
+        spoken, leads = forms[speaker].caption(seen[image][1], tokenizer, most)
+        return [tokenizer.decode(s) for s in spoken], spoken, leads
+
+    right, (spoken, ids, leads) = named("float", "float"), caption("float", "float")
+    first, second = shares("float", "float").topk(2).values.t()
+    differ = [i for i in range(PICTURES) if named_by_runtime[i] != right[i]]
+    margins = {}
+    for i in differ:  # of a pair that comes twice the larger margin
+        pair = f"{right[i]} / {named_by_runtime[i]}"
+        margins[pair] = max(round((first - second)[i].item(), 4), margins.get(pair, 0.0))
+    parted = {True: [], False: []}
+    for i, text in enumerate(said_by_runtime):
+        heard = tokenizer.encode(text, add_special_tokens=False).ids
+        at = len(os.path.commonprefix([heard, ids[i]]))
+        parted[text == spoken[i]].append(min(leads[i]) if text == spoken[i] else leads[i][min(at, len(leads[i]) - 1)])
+
+    weights_of = {}
+    for group in image_layers(forms["float"]):
+        one = Networks(whole, "float")
+        for layer in image_layers(one)[group]:
+            round_weights(layer)
+        near = zip(one.see(pixels[:FEW]), seen["float"], strict=True)
+        weights_of[group] = dict(zip(("embedding", "patches"), (cosine(a, b[:FEW])["mean"] for a, b in near), strict=True))
+
+    rungs = FORMS[1:]
+    people = [[tokenizer.encode(f"{START} {clean(c)} {END}", add_special_tokens=False).ids for c in row["captions"]] for row in data.rows(SET)[:PICTURES]]
+    pictures = torch.cat([seen["float"][0], forms["float"].see(pixels[PICTURES:])[0]])
+    captions = embed_texts(forms["float"].text, encode([c for row in data.rows(SET) for c in row["captions"]]))
+    record(
+        "agree",
+        bundle=found["bundle"],
+        pictures=PICTURES,
+        labels=len(labels),
+        top1=share(named_by_runtime, right),
+        caption=share(said_by_runtime, spoken),
+        cosine={"embedding": cosine(embedded, seen["float"][0]), "patches": cosine(tokens, seen["float"][1][:, ::EVERY])},
+        label_margins={"where_they_differ": margins, "median_of_all": median(first - second)},
+        caption_leads={"where_they_part": median(parted[False] or [0]), "least_word_of_the_same": median(parted[True])},
+        top1_of_part={"image": {r: share(named(r, "float"), right) for r in rungs}, "text": {r: share(named("float", r), right) for r in rungs}, "both": share(named("int8", "int8"), right)},
+        caption_of_part={"image": {r: share(caption(r, "float")[0], spoken) for r in rungs}, "speaker": {r: share(caption("float", r)[0], spoken) for r in rungs}, "both": share(caption("int8", "int8")[0], spoken)},
+        cosine_of_part={r: {"embedding": cosine(seen[r][0], seen["float"][0]), "patches": cosine(seen[r][1], seen["float"][1])} for r in rungs},
+        image_weights_of=weights_of,
+        rounded_to_runtime={
+            "top1": share(named("int8", "int8"), named_by_runtime),
+            "caption": share(caption("int8", "int8")[0], said_by_runtime),
+            "embedding": cosine(seen["int8"][0], embedded),
+            "patches": cosine(seen["int8"][1][:, ::EVERY], tokens),
+        },
+        surprise={form: round(forms[form].surprise(seen[form][1], people), 4) for form in FORMS},
+        retrieval={"float": (recalls := recall(pictures, captions)), "int8": {key: round(found[key], 1) for key in recalls}},
+    )
 
 
 if __name__ == "__main__":
