@@ -12,7 +12,8 @@ QUESTION ?= what colour is the bicycle?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm64 test-camera test-miri lint doc deny bench stages fmt bundle tools tools-arm64 tools-camera tools-daemon
+.PHONY: help demo test test-arm64 test-camera test-miri lint doc deny bench bench-daemon soak stages fmt bundle tools tools-arm64 \
+  tools-camera tools-daemon
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -110,6 +111,15 @@ benches/venv/bin/python: benches/requirements.txt
 	python3 -m venv benches/venv
 	benches/venv/bin/pip install --quiet --requirement benches/requirements.txt
 	@touch $@
+
+# An hour; `make soak SOAK_OPTIONS="--minutes 10"`.
+soak: tools tools-daemon ## leave the daemon running beside everything that goes wrong, and count what was lost
+	@$(CARGO) build $(PROFILE)
+	@python3 benches/soak.py $(SOAK_OPTIONS)
+
+bench-daemon: tools tools-daemon ## what the daemon costs: processor share, triggers, questions over its links
+	@$(CARGO) build $(PROFILE)
+	@python3 benches/daemon.py $(BENCH_OPTIONS)
 
 stages: tools ## cold start, milliseconds of each stage, memory: `lookout bench`
 	@$(CARGO) build $(PROFILE)
