@@ -32,7 +32,7 @@ demo: tools ## look at a picture: labels, caption, boxes, a check and an answer
 	@$(LOOKOUT) ask '$(PICTURE)' '$(QUESTION)'
 	@echo; echo "The picture with its boxes: $(abspath $(OUT))"
 
-test: tools ## run every test: all features, the doc examples, and the no_std core alone
+test: tools tools-daemon ## run every test: all features, the doc examples, and the no_std core alone
 	$(CARGO) test $(PROFILE)
 	$(CARGO) build $(PROFILE) --no-default-features
 	$(CARGO) test $(PROFILE) --no-default-features --lib
