@@ -12,8 +12,8 @@ QUESTION ?= what colour is the bicycle?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm64 test-camera test-miri lint doc deny bench bench-daemon soak stages fmt bundle tools tools-arm64 \
-  tools-camera tools-daemon
+.PHONY: help demo test test-arm64 test-camera test-miri lint doc deny bench bench-daemon soak stages search-million fmt bundle \
+  tools tools-arm64 tools-camera tools-daemon
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -124,6 +124,9 @@ bench-daemon: tools tools-daemon ## what the daemon costs: processor share, trig
 stages: tools ## cold start, milliseconds of each stage, memory: `lookout bench`
 	@$(CARGO) build $(PROFILE)
 	@$(LOOKOUT) bench
+
+search-million: tools ## search among a million past events on one core (makes a memory of 2.4 GB for it)
+	$(CARGO) run $(PROFILE) --example search_million
 
 bundle: tools ## check every hash and stored answer of the default bundle
 	@$(CARGO) build $(PROFILE)

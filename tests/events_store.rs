@@ -97,6 +97,38 @@ fn messages_that_are_too_old_are_dropped_and_the_rest_stays_in_order() {
 }
 
 #[test]
+fn events_without_an_end_are_told_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let now = now_ms();
+    for id in 1..=3 {
+        store.record(&report(id, 0, Phase::Begin, now)).unwrap();
+    }
+    store.record(&report(2, 1, Phase::End, now)).unwrap();
+    drop(store);
+    let store = open(folder.path());
+    let ids = |store: &EventStore| store.unfinished().unwrap().iter().map(|event| event.id.0).collect::<Vec<_>>();
+    assert_eq!(ids(&store), [1, 3]);
+    store.record(&report(1, 1, Phase::End, now)).unwrap();
+    assert_eq!(ids(&store), [3]);
+}
+
+#[test]
+fn a_memory_that_may_not_be_written_can_be_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let odd = folder.path().join("50% of what?#1");
+    let store = open(&odd);
+    store.record(&begin(1)).unwrap();
+    store.close().unwrap();
+    let allow = |mode| std::fs::set_permissions(&odd, std::fs::Permissions::from_mode(mode)).unwrap();
+    allow(0o555);
+    let reader = EventReader::open(&odd).unwrap();
+    assert_eq!(reader.list(&EventFilter::default(), 10).unwrap().len(), 1);
+    allow(0o755);
+}
+
+#[test]
 fn lists_are_newest_first_and_filtered() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

@@ -16,6 +16,7 @@ mod console;
 mod embed;
 mod eval;
 mod find;
+mod find_events;
 mod ground;
 mod label;
 mod man;

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 /// Files that are kept at most. The last is replaced where all are taken: a card that dies must not fill itself.
 const MOST: u32 = 10;
 
-/// Renames `events.db` to `events.db.bad`, or `events.db.bad.1` and so on where that exists; its `-wal` and `-shm` go
-/// along, under names by which SQLite finds them again. Returns the new name.
+/// Renames `events.db` to `events.db.bad`, or `events.db.bad.1` and so on where that exists; its `-wal`, `-shm` and
+/// `-journal` go along, under names by which SQLite finds them again. Returns the new name.
 pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let name = |number: u32| with_end(path, &if number == 0 { ".bad".to_owned() } else { format!(".bad.{number}") });
     let free = |number: &u32| !name(*number).exists() && !with_end(&name(*number), "-wal").exists();
     let bad = name((0..MOST).find(free).unwrap_or(MOST - 1));
-    for end in ["", "-wal", "-shm"] {
+    for end in ["", "-wal", "-shm", "-journal"] {
         match fs::rename(with_end(path, end), with_end(&bad, end)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let _ = fs::remove_file(with_end(&bad, end));

@@ -21,7 +21,7 @@ use super::write::{Writer, signed};
 /// Events that are dropped in one transaction.
 const STEP: usize = 64;
 /// Pages that are given back in one transaction.
-const PAGES: i64 = 256;
+const PAGES: u64 = 256;
 const DAY_MS: u64 = 86_400_000;
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -31,6 +31,8 @@ pub(super) struct Rule<'a> {
     pub(super) now_ms: Option<u64>,
     pub(super) days: u32,
     pub(super) bytes: u64,
+    /// Events that there are.
+    pub(super) events: u64,
     /// Events that are under way.
     pub(super) stay: &'a HashSet<u64>,
 }
@@ -84,8 +86,9 @@ pub(super) fn step(writer: &mut Writer, rule: &Rule, lower: &mut bool) -> rusqli
     }
     *lower = false;
     let file = pages.count * pages.size;
+    let wasted = pages.free > PAGES && pages.free > pages.count / 4;
     // Pages that new events will take again soon are not worth the wear of moving others.
-    if pages.free > PAGES as u64 && (pages.free > pages.count / 4 || file > rule.bytes + rule.bytes / 50) {
+    if wasted || (pages.free > 0 && file > rule.bytes + rule.bytes / 50) {
         let mut statement = writer.conn.prepare_cached(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
         let mut rows = statement.query([])?;
         while rows.next()?.is_some() {}
@@ -109,7 +112,6 @@ fn expired(conn: &Connection, now_ms: u64, days: u32) -> rusqlite::Result<Vec<i6
 }
 
 fn drop_bytes(writer: &mut Writer, rule: &Rule, pages: Pages) -> rusqlite::Result<Step> {
-    let outbox: u64 = writer.conn.query_row("SELECT count(*) FROM outbox", [], |row| row.get::<_, i64>(0))? as u64;
     let mut oldest: Vec<i64> = {
         let mut statement = writer.conn.prepare_cached("SELECT id FROM events ORDER BY id LIMIT ?1")?;
         let ids = statement.query_map([(STEP + rule.stay.len()) as i64], |row| row.get(0))?;
@@ -117,20 +119,16 @@ fn drop_bytes(writer: &mut Writer, rule: &Rule, pages: Pages) -> rusqlite::Resul
     };
     oldest.retain(|id| !rule.stay.contains(&(*id as u64)));
     // No more than what is needed, by the mean size, and never all at once.
-    let events: u64 = writer.conn.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0))? as u64;
     let excess = pages.used() - rule.bytes / 20 * 19;
-    let needed = excess * events.max(1) / pages.used().max(1) + 1;
+    let needed = excess * rule.events.max(1) / pages.used().max(1) + 1;
     oldest.truncate(needed.min(STEP as u64) as usize);
     if !oldest.is_empty() {
         return drop_events(writer, &oldest);
     }
-    if outbox > 0 {
-        let unsent = writer.transaction(|tx| {
-            tx.execute("DELETE FROM outbox WHERE place IN (SELECT place FROM outbox ORDER BY place LIMIT 1000)", [])
-        })?;
-        return Ok(Step { unsent: unsent as u64, more: true, ..Step::default() });
-    }
-    Ok(Step::default())
+    let unsent = writer.transaction(|tx| {
+        tx.execute("DELETE FROM outbox WHERE place IN (SELECT place FROM outbox ORDER BY place LIMIT 1000)", [])
+    })?;
+    Ok(Step { unsent: unsent as u64, more: unsent > 0, ..Step::default() })
 }
 
 fn drop_events(writer: &mut Writer, ids: &[i64]) -> rusqlite::Result<Step> {
@@ -173,5 +171,86 @@ impl Clock {
         self.doubted = None;
         self.anchor = (now_ms, steady);
         Some(now_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::database::open_writer;
+    use super::*;
+
+    const NOW: u64 = 1_795_000_000_000;
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// Which of the events `(name, ms of its id, ms of its own)` are too old.
+    fn old(now_ms: u64, events: &[(&'static str, u64, u64)]) -> Vec<&'static str> {
+        let folder = tempfile::tempdir().unwrap();
+        let conn = open_writer(&folder.path().join("events.db")).unwrap();
+        for (_, id_ms, began_ms) in events {
+            let row = params![(id_ms * 2_048) as i64, *began_ms as i64];
+            conn.execute("INSERT INTO events VALUES (?1, 0, 1, 1, ?2, 1, '')", row).unwrap();
+        }
+        let ids = expired(&conn, now_ms, 30).unwrap();
+        let named = events.iter().filter(|(_, id_ms, _)| ids.contains(&((id_ms * 2_048) as i64)));
+        named.map(|(name, ..)| *name).collect()
+    }
+
+    #[test]
+    fn events_are_old_after_their_days() {
+        let events =
+            [("31 days", NOW - 31 * DAY_MS, NOW - 31 * DAY_MS), ("29 days", NOW - 29 * DAY_MS, NOW - 29 * DAY_MS)];
+        assert_eq!(old(NOW, &events), ["31 days"]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_a_year_makes_nothing_old() {
+        let events = [("a", NOW - 31 * DAY_MS, NOW - 31 * DAY_MS), ("b", NOW, NOW), ("c", NOW + 1, NOW - 365 * DAY_MS)];
+        assert!(old(NOW - 365 * DAY_MS, &events).is_empty());
+    }
+
+    #[test]
+    fn an_event_from_a_boot_in_1970_is_as_old_as_its_neighbours() {
+        let events =
+            [("before", NOW - DAY_MS, NOW - DAY_MS), ("in 1970", NOW - DAY_MS + 1, 5_000), ("after", NOW, NOW)];
+        assert!(old(NOW, &events).is_empty());
+        assert_eq!(old(NOW + 30 * DAY_MS, &events), ["before", "in 1970"]);
+    }
+
+    #[test]
+    fn an_event_from_the_future_goes_with_the_next_that_is_old() {
+        let year = 365 * DAY_MS;
+        // The clock was a year ahead for one event; ids go on from there.
+        let events = [
+            ("before", NOW - DAY_MS, NOW - DAY_MS),
+            ("ahead", NOW + year, NOW + year),
+            ("after", NOW + year + 1, NOW),
+            ("later", NOW + year + 2, NOW + 10 * DAY_MS),
+        ];
+        assert!(old(NOW + DAY_MS, &events).is_empty());
+        assert_eq!(old(NOW + 29 * DAY_MS + 1, &events), ["before"]);
+        assert_eq!(old(NOW + 31 * DAY_MS, &events), ["before", "ahead", "after"]);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_a_year_ahead_is_believed_after_a_day_only() {
+        let mut clock = Clock::new(Some(NOW), NOW + 5_000, Duration::ZERO);
+        assert_eq!(clock.believed(NOW + 5_000, Duration::ZERO), Some(NOW + 5_000));
+        let year = 365 * DAY_MS;
+        for hours in 1..25 {
+            assert_eq!(clock.believed(NOW + year, hours * HOUR), None, "after {hours} hours");
+        }
+        // It came back: nothing happened, and the next jump is doubted again.
+        assert!(clock.believed(NOW + DAY_MS, 25 * HOUR).is_some());
+        assert_eq!(clock.believed(NOW + year, 26 * HOUR), None);
+        assert_eq!(clock.believed(NOW + year, 50 * HOUR), Some(NOW + year));
+        assert!(clock.believed(NOW + year, 51 * HOUR).is_some());
+        assert!(clock.believed(NOW, 52 * HOUR).is_some(), "back is harmless");
+    }
+
+    #[test]
+    fn a_device_that_was_off_for_weeks_waits_a_day_before_it_drops_by_age() {
+        let mut clock = Clock::new(Some(NOW - 60 * DAY_MS), NOW, Duration::ZERO);
+        assert_eq!(clock.believed(NOW, Duration::ZERO), None);
+        assert_eq!(clock.believed(NOW + DAY_MS, 24 * HOUR), Some(NOW + DAY_MS));
     }
 }

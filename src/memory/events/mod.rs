@@ -9,7 +9,9 @@
 //! | `pending` | what waits in memory while the disk cannot be written |
 //! | `keep` | retention by days and by bytes |
 //! | `store` | the store: all of it behind one door |
-//! | `shared` | the one writer, and the thread that retries and drops |
+//! | `shared` | the one writer, and what waits while it cannot write |
+//! | `file` | the file under the writer: opened, put aside, opened anew |
+//! | `care` | the thread that tries again and drops |
 //! | `outbox` | messages that wait for the broker |
 //! | `read` | reading, beside a writer or from another process |
 //! | `search`, `matrix`, `best` | search by embedding |
@@ -34,8 +36,10 @@
 
 mod aside;
 mod best;
+mod care;
 mod config;
 mod database;
+mod file;
 mod keep;
 mod matrix;
 mod outbox;

@@ -70,10 +70,12 @@ impl Pending {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// Reports that wait.
+    pub(super) fn reports(&self) -> usize {
         self.reports.len()
     }
 
+    /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         self.reports.is_empty() && self.acknowledged.is_empty()
     }

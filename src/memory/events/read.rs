@@ -133,12 +133,10 @@ impl EventReader {
         Ok(messages.iter().filter_map(|message| parse(message)).collect())
     }
 
-    /// The events that have no end yet, oldest first. Reads all of them: for when the daemon starts.
+    /// The events that have no end yet, oldest first.
     pub fn unfinished(&self) -> Result<Vec<Event>> {
         let messages = self.with("events cannot be read", |conn| {
-            // Quotes within a caption are escaped, so this is found as the phase alone.
-            let mut statement =
-                conn.prepare("SELECT message FROM events WHERE instr(message, '\"phase\":\"end\"') = 0 ORDER BY id")?;
+            let mut statement = conn.prepare("SELECT message FROM events WHERE ended = 0 ORDER BY id")?;
             let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         })?;

@@ -7,70 +7,68 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, OptionalExtension};
-
 use crate::said::Said;
 use crate::watch::{EventId, MemoryStatus, Phase, Report};
 use crate::{Code, Error, Result};
 
-use super::aside::{set_aside, with_end};
+use super::aside::with_end;
 use super::config::MemoryConfig;
-use super::database::{Refusal, open_writer};
-use super::keep::{Clock, Pages, Rule, step};
+use super::database::Refusal;
+use super::keep::{Clock, Pages};
 use super::matrix::Mark;
 use super::outbox;
 use super::pending::{MOST_REPORTS, Pending};
 use super::read::{EventReader, newer};
-use super::trouble::{is_damage, trouble};
-use super::write::{Stored, Writer};
+use super::trouble::trouble;
+use super::write::{Stored, Writer, checked};
 
 /// Pauses between attempts to write a disk that refuses.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 
 pub(super) struct Shared {
-    path: PathBuf,
-    config: MemoryConfig,
+    pub(super) path: PathBuf,
+    pub(super) config: MemoryConfig,
     pub(super) reader: EventReader,
     hand: Mutex<Hand>,
     /// Held for moments only, and after `hand` where both are.
     pending: Mutex<Pending>,
-    bell: Mutex<Bell>,
-    rung: Condvar,
-    notes: Mutex<Notes>,
-    events: AtomicU64,
+    pub(super) bell: Mutex<Bell>,
+    pub(super) rung: Condvar,
+    pub(super) notes: Mutex<Notes>,
+    pub(super) events: AtomicU64,
     /// Messages in the outbox on the disk.
-    waiting: AtomicU64,
-    last_id: AtomicU64,
+    pub(super) waiting: AtomicU64,
+    pub(super) last_id: AtomicU64,
     /// The folder, locked against other processes.
     lock: Mutex<Option<File>>,
-    born: Instant,
+    pub(super) born: Instant,
 }
 
 /// What only one thread at a time may touch.
-struct Hand {
+pub(super) struct Hand {
     /// `None` where the file could not be opened yet.
-    writer: Option<Writer>,
+    pub(super) writer: Option<Writer>,
     /// Unknown until the file was open.
-    next_place: Option<i64>,
-    under_way: HashSet<u64>,
-    retry_at: Instant,
+    pub(super) next_place: Option<i64>,
+    pub(super) under_way: HashSet<u64>,
+    pub(super) retry_at: Instant,
     pause: Duration,
-    clock: Clock,
+    pub(super) clock: Clock,
     /// Retention is on its way down from too many bytes.
-    lower: bool,
-    closed: bool,
+    pub(super) lower: bool,
+    pub(super) closed: bool,
 }
 
 #[derive(Default)]
-struct Bell {
-    closing: bool,
-    rung: bool,
+pub(super) struct Bell {
+    pub(super) closing: bool,
+    pub(super) rung: bool,
 }
 
 #[derive(Default)]
-struct Notes {
-    aside: Option<String>,
-    trouble: Option<String>,
+pub(super) struct Notes {
+    pub(super) aside: Option<String>,
+    pub(super) trouble: Option<String>,
     said: Said,
 }
 
@@ -81,15 +79,6 @@ impl Hand {
         self.next_place = Some(place + 1);
         place
     }
-}
-
-/// What the file holds when it is opened.
-struct Counts {
-    events: u64,
-    waiting: u64,
-    last_id: u64,
-    last_place: i64,
-    newest_ms: Option<u64>,
 }
 
 impl Shared {
@@ -152,7 +141,7 @@ impl Shared {
             _ => hand.under_way.insert(event.id.0),
         };
         let mut told = None;
-        if self.pending().len() > 0 {
+        if self.pending().reports() > 0 {
             if self.pending().contains(event.id, event.sequence) {
                 return Err(self.kept(event.id));
             }
@@ -161,7 +150,7 @@ impl Shared {
             }
         }
         let place = report.to_mqtt.then(|| hand.place());
-        if self.pending().len() == 0 {
+        if self.pending().reports() == 0 {
             match self.put(&mut hand, &report, place) {
                 Ok(()) => return Ok(()),
                 Err(error) => told = Some(error),
@@ -199,7 +188,7 @@ impl Shared {
     }
 
     /// Writes what waits in memory, oldest first, up to the first that fails.
-    fn flush(&self, hand: &mut Hand) -> Result<()> {
+    pub(super) fn flush(&self, hand: &mut Hand) -> Result<()> {
         self.settle(hand)?;
         loop {
             let Some(kept) = self.pending().first() else { break };
@@ -238,168 +227,6 @@ impl Shared {
         Ok(())
     }
 
-    /// Runs `work` on the writer.
-    pub(super) fn write<T>(&self, deed: &str, work: impl FnMut(&mut Writer) -> rusqlite::Result<T>) -> Result<T> {
-        let mut hand = self.hand();
-        if hand.closed {
-            return Err(closed());
-        }
-        self.writing(&mut hand, deed, work).inspect_err(|error| self.in_trouble(&mut hand, error))
-    }
-
-    /// Runs `work`, which is one transaction, on the writer. Opens the file where it is not open, and puts it aside and
-    /// tries again where it is damaged.
-    fn writing<T>(
-        &self,
-        hand: &mut Hand,
-        deed: &str,
-        mut work: impl FnMut(&mut Writer) -> rusqlite::Result<T>,
-    ) -> Result<T> {
-        let mut replaced = false;
-        loop {
-            if hand.writer.is_none() {
-                self.open_file(hand).map_err(|refusal| match refusal {
-                    Refusal::Newer(version) => newer(&self.path, version),
-                    Refusal::Damaged(cause) => self.stuck(&cause),
-                    Refusal::Sql(error) => trouble(deed, &self.path, &error),
-                })?;
-            }
-            let writer = hand.writer.as_mut().expect("it was opened above");
-            match work(writer) {
-                Ok(value) => {
-                    self.no_trouble(hand);
-                    return Ok(value);
-                }
-                Err(error) if is_damage(&error) && !replaced => {
-                    replaced = true;
-                    self.replace(hand, &super::trouble::cause(&error))?;
-                }
-                Err(error) => return Err(trouble(deed, &self.path, &error)),
-            }
-        }
-    }
-
-    /// Opens the file; a damaged one is put aside first.
-    fn open_file(&self, hand: &mut Hand) -> Result<(), Refusal> {
-        let fresh = !self.path.exists();
-        let conn = match open_writer(&self.path) {
-            Err(Refusal::Damaged(cause)) => {
-                self.put_aside(&cause).map_err(|error| Refusal::Damaged(error.to_string()))?;
-                open_writer(&self.path)?
-            }
-            other => other?,
-        };
-        if fresh && let Some(folder) = self.path.parent() {
-            // SQLite syncs the file, not the name of a new one.
-            let _ = File::open(folder).and_then(|folder| folder.sync_all());
-        }
-        let counts = Counts::of(&conn)?;
-        self.events.store(counts.events, Relaxed);
-        self.waiting.store(counts.waiting, Relaxed);
-        self.last_id.fetch_max(counts.last_id, Relaxed);
-        hand.next_place = hand.next_place.max(Some(counts.last_place + 1));
-        hand.clock = Clock::new(counts.newest_ms, unix_ms(), self.born.elapsed());
-        hand.writer = Some(Writer::new(conn));
-        Ok(())
-    }
-
-    /// The file turned out to be damaged while it was in use.
-    fn replace(&self, hand: &mut Hand, cause: &str) -> Result<()> {
-        hand.writer = None;
-        self.put_aside(cause).map_err(|error| self.stuck(&error.to_string()))?;
-        Ok(())
-    }
-
-    fn put_aside(&self, cause: &str) -> std::io::Result<()> {
-        let bad = set_aside(&self.path)?;
-        self.reader.renew();
-        self.pending().acknowledged.clear();
-        let note =
-            format!("the memory was damaged ({cause}); it was put aside as {} and a new one begun", bad.display());
-        log::error!("{note}");
-        self.notes().aside = Some(note);
-        Ok(())
-    }
-
-    /// Drops what is due, a step at a time, so that reports come in between.
-    pub(super) fn tidy(&self) -> Result<u64> {
-        let (mut dropped, mut unsent) = (0, 0);
-        loop {
-            let mut hand = self.hand();
-            if hand.closed || self.bell().closing {
-                break;
-            }
-            let now_ms = hand.clock.believed(unix_ms(), self.born.elapsed());
-            let stay = hand.under_way.clone();
-            let mut lower = hand.lower;
-            let rule = Rule { now_ms, days: self.config.days, bytes: self.config.bytes.as_u64(), stay: &stay };
-            let step = self
-                .writing(&mut hand, "old events cannot be dropped", |writer| step(writer, &rule, &mut lower))
-                .inspect_err(|error| self.in_trouble(&mut hand, error))?;
-            hand.lower = lower;
-            drop(hand);
-            self.reader.search.dropped(&step.dropped);
-            self.events.fetch_sub(step.dropped.len() as u64, Relaxed);
-            self.less_waiting(step.unsent);
-            dropped += step.dropped.len() as u64;
-            unsent += step.unsent;
-            if !step.more {
-                break;
-            }
-            // A mutex is not fair: whoever waits for the writer gets it now.
-            let bell = self.bell();
-            let _ = self.rung.wait_timeout(bell, Duration::from_millis(2));
-        }
-        if unsent > 0 {
-            log::warn!("{unsent} messages were never sent and were dropped: they took more than the memory may take");
-        }
-        Ok(dropped)
-    }
-
-    /// The keeper's life: writes what waits, drops what is due.
-    pub(super) fn keep(&self, look_every: Duration) {
-        let mut looked: Option<Instant> = None;
-        loop {
-            let waits = !self.pending().is_empty();
-            let retry_at = waits.then(|| self.hand().retry_at);
-            let look_at = looked.map_or_else(Instant::now, |looked| looked + look_every);
-            let until = retry_at.map_or(look_at, |retry_at| retry_at.min(look_at));
-            let mut bell = self.bell();
-            while !bell.closing && !bell.rung && Instant::now() < until {
-                let left = until.saturating_duration_since(Instant::now());
-                bell = self.rung.wait_timeout(bell, left).unwrap_or_else(PoisonError::into_inner).0;
-            }
-            if bell.closing {
-                return;
-            }
-            let rung = std::mem::take(&mut bell.rung);
-            drop(bell);
-            let mut hand = self.hand();
-            if self.reader.take_damaged()
-                && let Err(error) = self.replace(&mut hand, "it was met while reading")
-            {
-                self.in_trouble(&mut hand, &error);
-            }
-            let waits = !self.pending().is_empty();
-            if waits
-                && Instant::now() >= hand.retry_at
-                && let Err(error) = self.flush(&mut hand)
-            {
-                self.in_trouble(&mut hand, &error);
-            }
-            let works = self.notes().trouble.is_none();
-            drop(hand);
-            if works && (rung || Instant::now() >= look_at) {
-                looked = Some(Instant::now());
-                // What fails was noted.
-                let _ = self.tidy();
-            } else if Instant::now() >= look_at {
-                looked = Some(Instant::now());
-            }
-            self.reader.search.rest();
-        }
-    }
-
     pub(super) fn stop(&self) {
         self.bell().closing = true;
         self.rung.notify_all();
@@ -423,7 +250,7 @@ impl Shared {
         self.reader.search.rest();
         let (waits, lost, lost_snapshots) = {
             let pending = self.pending();
-            (pending.len(), pending.lost, pending.lost_snapshots)
+            (pending.reports(), pending.lost, pending.lost_snapshots)
         };
         let notes = self.notes();
         let mut note: Vec<String> = notes.trouble.iter().chain(&notes.aside).cloned().collect();
@@ -470,7 +297,7 @@ impl Shared {
         self.rung.notify_all();
     }
 
-    fn in_trouble(&self, hand: &mut Hand, error: &Error) {
+    pub(super) fn in_trouble(&self, hand: &mut Hand, error: &Error) {
         hand.retry_at = Instant::now() + hand.pause;
         hand.pause = (hand.pause * 2).min(PAUSES[1]);
         let mut notes = self.notes();
@@ -478,7 +305,7 @@ impl Shared {
         notes.trouble = Some(error.message().to_owned());
     }
 
-    fn no_trouble(&self, hand: &mut Hand) {
+    pub(super) fn no_trouble(&self, hand: &mut Hand) {
         hand.pause = PAUSES[0];
         let mut notes = self.notes();
         if notes.trouble.take().is_some() {
@@ -489,7 +316,7 @@ impl Shared {
     /// The error of a report that went into memory instead of onto the disk.
     fn kept(&self, id: EventId) -> Error {
         let cause = self.notes().trouble.clone().unwrap_or_else(|| "the disk could not be written".to_owned());
-        let waits = self.pending().len();
+        let waits = self.pending().reports();
         Error::new(
             Code::Memory,
             format!("the event {id} waits in memory ({waits} of at most {MOST_REPORTS} reports): {cause}"),
@@ -497,15 +324,7 @@ impl Shared {
         )
     }
 
-    fn stuck(&self, cause: &str) -> Error {
-        Error::new(
-            Code::Memory,
-            format!("the memory of events {} is damaged and cannot be put aside: {cause}", self.path.display()),
-            "move the file away by hand",
-        )
-    }
-
-    fn hand(&self) -> MutexGuard<'_, Hand> {
+    pub(super) fn hand(&self) -> MutexGuard<'_, Hand> {
         self.hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -513,51 +332,19 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn bell(&self) -> MutexGuard<'_, Bell> {
+    pub(super) fn bell(&self) -> MutexGuard<'_, Bell> {
         self.bell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn notes(&self) -> MutexGuard<'_, Notes> {
+    pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Counts {
-    fn of(conn: &Connection) -> rusqlite::Result<Self> {
-        let number = |text: &str| -> rusqlite::Result<Option<i64>> {
-            Ok(conn.query_row(text, [], |row| row.get::<_, Option<i64>>(0)).optional()?.flatten())
-        };
-        Ok(Self {
-            events: number("SELECT count(*) FROM events")?.unwrap_or(0) as u64,
-            waiting: number("SELECT count(*) FROM outbox")?.unwrap_or(0) as u64,
-            last_id: number("SELECT seq FROM sqlite_sequence WHERE name = 'events'")?.unwrap_or(0) as u64,
-            last_place: number("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")?.unwrap_or(0),
-            newest_ms: number("SELECT began_ms FROM events ORDER BY id DESC LIMIT 1")?.map(|ms| ms as u64),
-        })
-    }
-}
-
-/// The report as it can be stored. Numbers that are none have no JSON form.
-fn checked(report: &Report) -> Result<Report> {
-    let event = &report.event;
-    let boxes = event.boxes.iter().flat_map(|found| found.rect.into_iter().chain([found.score]));
-    let sound = [event.score, event.peak].into_iter().chain(boxes).all(f32::is_finite);
-    if !sound || event.id.0 == 0 || event.id.0 >= 1 << 53 {
-        let message = format!("the report {} of the event {} makes no sense", event.sequence, event.id);
-        return Err(Error::new(Code::Memory, message, "its scores and boxes must be numbers, its id below 2^53"));
-    }
-    let mut report = report.clone();
-    if report.embedding.as_ref().is_some_and(|floats| floats.is_empty() || !floats.iter().all(|x| x.is_finite())) {
-        log::warn!("the embedding of the event {} is not made of numbers; it cannot be found by words", event.id);
-        report.embedding = None;
-    }
-    Ok(report)
-}
-
-fn closed() -> Error {
+pub(super) fn closed() -> Error {
     Error::new(Code::Memory, "the memory of events is closed", "start lookout again")
 }
 
-fn unix_ms() -> u64 {
+pub(super) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

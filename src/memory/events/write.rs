@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
-use crate::watch::{Event, Report};
+use crate::watch::{Event, Phase, Report};
+use crate::{Code, Error, Result};
 
 /// The one connection that writes.
 pub(super) struct Writer {
@@ -76,10 +77,18 @@ fn store(
     let (trigger, camera) = (number(tx, names, &event.trigger)?, number(tx, names, &event.camera)?);
     let message = to_json(&event);
     tx.prepare_cached(
-        "INSERT INTO events (id, sequence, trigger, camera, began_ms, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-         ON CONFLICT (id) DO UPDATE SET sequence = ?2, message = ?6",
+        "INSERT INTO events (id, sequence, trigger, camera, began_ms, ended, message) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET sequence = ?2, ended = ?6, message = ?7",
     )?
-    .execute(params![id, event.sequence, trigger, camera, signed(event.began_ms), message])?;
+    .execute(params![
+        id,
+        event.sequence,
+        trigger,
+        camera,
+        signed(event.began_ms),
+        event.phase == Phase::End,
+        message
+    ])?;
     let mut embedded = None;
     if let Some(embedding) = &report.embedding {
         let bundle = number(tx, names, &event.bundle)?;
@@ -120,4 +129,21 @@ pub(super) fn to_json(event: &Event) -> String {
 /// SQLite's integers have a sign.
 pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The report as it can be stored. Numbers that are none have no JSON form.
+pub(super) fn checked(report: &Report) -> Result<Report> {
+    let event = &report.event;
+    let boxes = event.boxes.iter().flat_map(|found| found.rect.into_iter().chain([found.score]));
+    let sound = [event.score, event.peak].into_iter().chain(boxes).all(f32::is_finite);
+    if !sound || event.id.0 == 0 || event.id.0 >= 1 << 53 {
+        let message = format!("the report {} of the event {} makes no sense", event.sequence, event.id);
+        return Err(Error::new(Code::Memory, message, "its scores and boxes must be numbers, its id below 2^53"));
+    }
+    let mut report = report.clone();
+    if report.embedding.as_ref().is_some_and(|floats| floats.is_empty() || !floats.iter().all(|x| x.is_finite())) {
+        log::warn!("the embedding of the event {} is not made of numbers; it cannot be found by words", event.id);
+        report.embedding = None;
+    }
+    Ok(report)
 }
