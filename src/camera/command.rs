@@ -109,14 +109,23 @@ impl Running {
         if let Some(signal) = signal {
             let _ = kill_process_group(group, signal);
         }
-        let until = Instant::now() + LAST_WORDS;
         // Not reaped yet, so that the number of its group stays its own.
         let gone = || waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT);
-        while matches!(gone(), Ok(None)) && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let ended = || {
+            let until = Instant::now() + LAST_WORDS;
+            while matches!(gone(), Ok(None)) && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            !matches!(gone(), Ok(None))
+        };
+        ended();
         let _ = kill_process_group(group, Signal::KILL);
-        child.wait().ok()
+        if ended() {
+            return child.wait().ok();
+        }
+        // It hangs in the kernel, and must not take us with it.
+        let _ = std::thread::Builder::new().name("camera reaper".into()).spawn(move || child.wait());
+        None
     }
 }
 
