@@ -1,5 +1,5 @@
 //! Who lookout talks to in the tests of MQTT: a real mosquitto, other clients, a line that can be cut.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod broker;
 pub mod certificates;

@@ -25,9 +25,16 @@ const MAX_WHEN: usize = 1024;
 
 /// What somebody wants of the lookout.
 pub(super) enum Wish {
-    Ask { request: Request, id: Option<Value>, back: Back },
+    Ask(Box<Asked>),
     Arm(bool),
     When { trigger: String, words: String },
+}
+
+/// A question, and how to answer it.
+pub(super) struct Asked {
+    pub request: Request,
+    pub id: Option<Value>,
+    pub back: Back,
 }
 
 /// Where an answer goes.
@@ -83,8 +90,9 @@ impl Questions {
 }
 
 impl Back {
-    /// The way back that a question asks for, or `usual`. `Err` where it asks for one that cannot be, with the usual one.
-    pub fn of(question: &Publish, usual: &str, may: impl Fn(&str) -> bool) -> Result<Self, (Error, Self)> {
+    /// The way back that a question asks for. Where it asks for none it is `usual`; so it is where it asks for one that
+    /// cannot be, with what is wrong about it.
+    pub fn of(question: &Publish, usual: &str, may: impl Fn(&str) -> bool) -> (Self, Option<Error>) {
         let asked = question.properties.as_ref();
         let properties = PublishProperties {
             payload_format_indicator: Some(1),
@@ -95,8 +103,8 @@ impl Back {
         let qos = if question.qos == QoS::AtMostOnce { QoS::AtMostOnce } else { QoS::AtLeastOnce };
         let back = |topic: &str| Self { topic: topic.to_owned(), qos, properties: properties.clone() };
         match asked.and_then(|properties| properties.response_topic.as_deref()) {
-            None => Ok(back(usual)),
-            Some(topic) if may(topic) => Ok(back(topic)),
+            None => (back(usual), None),
+            Some(topic) if may(topic) => (back(topic), None),
             Some(topic) => {
                 let shown: String = topic.chars().take(80).collect();
                 let error = Error::new(
@@ -104,7 +112,7 @@ impl Back {
                     format!("no answer can go to the topic {shown:?}"),
                     format!("name a response topic of your own without wildcards, or none: answers go to {usual}"),
                 );
-                Err((error, back(usual)))
+                (back(usual), Some(error))
             }
         }
     }
@@ -143,10 +151,13 @@ impl Answer {
 fn work(desk: &dyn Desk, waiting: &Receiver<Wish>, patience: Duration, done: &impl Fn(Done)) {
     for wish in waiting {
         match wish {
-            Wish::Ask { request, id, back } => done(Done::Answered(match desk.ask(&request, patience) {
-                Ok(reply) => Answer::reply(back, id, &reply),
-                Err(error) => Answer::error(back, id.as_ref(), &error),
-            })),
+            Wish::Ask(asked) => {
+                let Asked { request, id, back } = *asked;
+                done(Done::Answered(match desk.ask(&request, patience) {
+                    Ok(reply) => Answer::reply(back, id, &reply),
+                    Err(error) => Answer::error(back, id.as_ref(), &error),
+                }));
+            }
             Wish::Arm(armed) => {
                 desk.arm(armed);
                 done(Done::Settled);

@@ -19,7 +19,7 @@ use super::flight::{Cargo, Kept, WINDOW, taken};
 use super::home_assistant::{Known, read_known};
 use super::link::{Inward, Shared};
 use super::outward::Outward;
-use super::questions::{Answer, Back, Done, Questions, Wish, read_setting};
+use super::questions::{Answer, Asked, Back, Done, Questions, Wish, read_setting};
 use super::state::keep_newest;
 use super::trouble::Trouble;
 use crate::Result;
@@ -301,18 +301,14 @@ impl Session<'_> {
     fn question(&mut self, publish: &Publish) {
         self.shared.received.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let topics = &self.shared.topics;
-        let answer = match Back::of(publish, &topics.answer, |topic| topics.may_answer(topic)) {
-            Err((error, back)) => {
-                let id = Request::from_json(&publish.payload).map_or_else(|(_, id)| id, |(_, id)| id);
+        let (back, wrong) = Back::of(publish, &topics.answer, |topic| topics.may_answer(topic));
+        let answer = match (Request::from_json(&publish.payload), wrong) {
+            (Ok((_, id)) | Err((_, id)), Some(error)) | (Err((error, id)), None) => {
                 Answer::error(back, id.as_ref(), &error)
             }
-            Ok(back) => match Request::from_json(&publish.payload) {
-                Err((error, id)) => Answer::error(back, id.as_ref(), &error),
-                Ok((request, id)) => match self.questions.put(Wish::Ask { request, id, back }) {
-                    Ok(()) => return,
-                    Err(Wish::Ask { id, back, .. }) => Answer::busy(back, id.as_ref()),
-                    Err(_) => return,
-                },
+            (Ok((request, id)), None) => match self.questions.put(Wish::Ask(Box::new(Asked { request, id, back }))) {
+                Err(Wish::Ask(refused)) => Answer::busy(refused.back, refused.id.as_ref()),
+                _ => return,
             },
         };
         self.out.answer(answer);
