@@ -105,7 +105,8 @@ pub(super) unsafe fn multiply(tile: Tile, rows: usize, panels: usize) {
                 turn(tile, &mut turned);
                 for v in 0..tile.ending.columns.div_ceil(4).min(4) {
                     let weights = turned.bytes.as_ptr().cast::<i8>().add(v * tile.depth.div_ceil(PIECE) * PIECE * 4);
-                    let tile = Tile { weights, ending: tile.ending.at_column(4 * v), ..tile };
+                    let start = tile.start().add(4 * v);
+                    let tile = Tile { weights, start, ending: tile.ending.at_column(4 * v), ..tile };
                     four_columns(tile, turned.calm[v], rows);
                 }
             } else {
@@ -253,7 +254,9 @@ unsafe fn block(tile: Tile, mut calm: u64) {
                 }
             }
         }
-        let sums = sums.map(|[a, b, c, d]| [vcvtq_f32_s32(vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)))]);
+        let start = vld1q_s32(tile.start);
+        let whole = |[a, b, c, d]: [_; 4]| vaddq_s32(vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)), start);
+        let sums = sums.map(|sums| [vcvtq_f32_s32(whole(sums))]);
         tile.ending.finish::<float32x4_t, true, 4, 1>(sums);
     }
 }
@@ -274,9 +277,9 @@ unsafe fn few<const ROWS: usize>(tile: Tile) {
             let mut q = [[vdupq_n_s8(0); 2]; ROWS];
             for (m, q) in q.iter_mut().enumerate() {
                 let row = tile.rows.add(m * tile.depth + group * GROUP).cast::<i32>();
-                q[0] = vreinterpretq_s8_s32(vld1q_dup_s32(row));
+                q[0] = vreinterpretq_s8_s32(vdupq_n_s32(row.read_unaligned()));
                 if two {
-                    q[1] = vreinterpretq_s8_s32(vld1q_dup_s32(row.add(1)));
+                    q[1] = vreinterpretq_s8_s32(vdupq_n_s32(row.add(1).read_unaligned()));
                 }
             }
             for v in 0..4 {
@@ -295,7 +298,7 @@ unsafe fn few<const ROWS: usize>(tile: Tile) {
         for (m, sums) in sums.iter().enumerate() {
             let mut columns = [vdupq_n_s32(0); 4];
             for (v, column) in columns.iter_mut().enumerate() {
-                *column = vpaddq_s32(sums[2 * v], sums[2 * v + 1]);
+                *column = vaddq_s32(vpaddq_s32(sums[2 * v], sums[2 * v + 1]), vld1q_s32(tile.start().add(4 * v)));
             }
             let at = tile.ending.at_row(m);
             at.write::<float32x4_t, true>(columns.as_ptr().cast(), 1, PANEL);

@@ -81,7 +81,7 @@ unsafe fn block<const ROWS: usize, const WIDTH: usize>(tile: Tile) {
     // SAFETY: `tile` holds ROWS rows of `depth` bytes and one panel of `depth * PANEL` bytes; as many activations are loaded
     // as there are groups left.
     unsafe {
-        let mut sums = [[vdupq_n_s32(0); WIDTH]; ROWS];
+        let mut sums: [[_; WIDTH]; ROWS] = [from_fn(|v| vld1q_s32(tile.start().add(v * 4))); ROWS];
         let mut rows: [*const i8; ROWS] = from_fn(|m| apart(tile.rows.cast::<i8>().add(m * tile.depth)));
         let mut weights = tile.weights;
         macro_rules! step {
@@ -104,14 +104,14 @@ unsafe fn block<const ROWS: usize, const WIDTH: usize>(tile: Tile) {
             rows = rows.map(|row| row.add(4 * GROUP));
         }
         if groups & 2 != 0 {
-            let q: [_; ROWS] = from_fn(|m| vreinterpretq_s8_s64(vld1q_dup_s64(rows[m].cast())));
+            let q: [_; ROWS] = from_fn(|m| vreinterpretq_s8_s64(vdupq_n_s64(rows[m].cast::<i64>().read_unaligned())));
             step!(q, 0);
             step!(q, 1);
             weights = weights.add(2 * PANEL * GROUP);
             rows = rows.map(|row| row.add(2 * GROUP));
         }
         if groups & 1 != 0 {
-            let q: [_; ROWS] = from_fn(|m| vreinterpretq_s8_s32(vld1q_dup_s32(rows[m].cast())));
+            let q: [_; ROWS] = from_fn(|m| vreinterpretq_s8_s32(vdupq_n_s32(rows[m].cast::<i32>().read_unaligned())));
             step!(q, 0);
         }
         let sums: [[_; WIDTH]; ROWS] = from_fn(|m| from_fn(|v| vcvtq_f32_s32(sums[m][v])));

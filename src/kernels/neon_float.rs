@@ -35,7 +35,7 @@ impl Product {
     /// # Safety
     /// Every array must be as large as the strides say: at least ROWS rows of at most DEEP floats.
     pub(super) unsafe fn run(self, panel: &mut Panel) {
-        let depth = self.strides.pieces * self.strides.length;
+        let depth = self.strides.planes * self.strides.pieces * self.strides.length;
         // SAFETY: `depth <= DEEP`.
         unsafe {
             let to = panel.as_mut_ptr().cast::<f32>();
@@ -75,7 +75,7 @@ impl Product {
     /// With 4 registers of columns, 24 sums, 6 registers of activations and 2 of weights fill all 32.
     #[inline(always)]
     unsafe fn block<const WIDTH: usize>(self, x: *const f32, panel: *const f32, ending: Ending) {
-        let Strides { row, pieces, piece, length, .. } = self.strides;
+        let Strides { row, planes, plane, pieces, piece, length, .. } = self.strides;
         // SAFETY: the caller's promise.
         unsafe {
             let mut sums = [[vdupq_n_f32(0.0); WIDTH]; ROWS];
@@ -90,8 +90,8 @@ impl Product {
                     }
                 };
             }
-            for i in 0..pieces {
-                let mut rows: [*const f32; ROWS] = from_fn(|m| apart(x.add(i * piece + m * row)));
+            for (p, i) in (0..planes).flat_map(|p| (0..pieces).map(move |i| (p, i))) {
+                let mut rows: [*const f32; ROWS] = from_fn(|m| apart(x.add(p * plane + i * piece + m * row)));
                 for _ in 0..length / 4 {
                     let x = rows.map(|row| vld1q_f32(row));
                     step!(x, 0);
@@ -101,11 +101,17 @@ impl Product {
                     panel = panel.add(4 * PANEL);
                     rows = rows.map(|row| row.add(4));
                 }
-                for _ in 0..length % 4 {
+                if length & 2 != 0 {
+                    let x = rows.map(|row| vreinterpretq_f32_f64(vdupq_n_f64(row.cast::<f64>().read_unaligned())));
+                    step!(x, 0);
+                    step!(x, 1);
+                    panel = panel.add(2 * PANEL);
+                    rows = rows.map(|row| row.add(2));
+                }
+                if length & 1 != 0 {
                     let x = rows.map(|row| vld1q_dup_f32(row));
                     step!(x, 0);
                     panel = panel.add(PANEL);
-                    rows = rows.map(|row| row.add(1));
                 }
             }
             ending.finish::<float32x4_t, false, ROWS, WIDTH>(sums);

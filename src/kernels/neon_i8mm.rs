@@ -113,13 +113,13 @@ unsafe fn block<const WIDTH: usize>(tile: Tile) {
     // What is read after a row meets weights of 0.
     unsafe {
         // Register c of a pair holds columns 2c and 2c + 1 of its first row, then of its second.
-        let mut sums = [[vdupq_n_s32(0); WIDTH]; 3];
+        let mut sums: [[_; WIDTH]; 3] = [from_fn(|c| start(tile, c)); 3];
         let mut rows: [*const i64; 6] = from_fn(|m| apart(tile.rows.add(m * tile.depth).cast()));
         let mut weights = tile.weights;
         for _ in 0..tile.depth.div_ceil(8) {
             let q: [_; 3] = from_fn(|pair| {
-                let first = vcombine_s64(vld1_s64(rows[2 * pair]), vdup_n_s64(0));
-                vreinterpretq_s8_s64(vld1q_lane_s64::<1>(rows[2 * pair + 1], first))
+                let [first, second] = [rows[2 * pair], rows[2 * pair + 1]].map(|row| row.read_unaligned());
+                vreinterpretq_s8_s64(vsetq_lane_s64::<1>(second, vdupq_n_s64(first)))
             });
             for c in 0..WIDTH {
                 let w = vld1q_s8(weights.add(c * 16));
@@ -136,6 +136,13 @@ unsafe fn block<const WIDTH: usize>(tile: Tile) {
             tile.ending.finish::<float32x4_t, true, 6, 2>(from_fn(|m| from_fn(|v| row_of(&sums[m / 2], m, v))));
         }
     }
+}
+
+/// What the sums of columns `2 c` and `2 c + 1` of two rows start from.
+#[inline(always)]
+unsafe fn start(tile: Tile, c: usize) -> int32x4_t {
+    // SAFETY: there is a start for each of 16 columns.
+    unsafe { vreinterpretq_s32_s64(vdupq_n_s64(tile.start().add(2 * c).cast::<i64>().read_unaligned())) }
 }
 
 /// Columns `4 v` to `4 v + 3` of row `m` from the sums of its pair.
@@ -157,7 +164,7 @@ unsafe fn few<const ROWS: usize>(tile: Tile) {
     // SAFETY: `tile` holds ROWS rows of `depth` bytes and one panel of `depth * PANEL` bytes; the second group of a pair is
     // read only where it exists.
     unsafe {
-        let mut sums = [vdupq_n_s32(0); 8];
+        let mut sums: [_; 8] = from_fn(|c| start(tile, c));
         for group in (0..groups).step_by(2) {
             let two = group + 1 < groups;
             let row = |m: usize| {

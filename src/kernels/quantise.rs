@@ -25,6 +25,8 @@ pub enum Form {
     Offset,
     /// No negative values: `0..=255` for kernels of the form `Offset`, else `0..=127`.
     Positive,
+    /// See [`levels`](super::levels).
+    Levels,
 }
 
 /// Quantised rows, padded to whole groups. The storage is reused from call to call.
@@ -36,7 +38,31 @@ pub struct Rows {
     form: Form,
 }
 
+/// Rows as a product takes them.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// Of the rows, after which there may be up to [`SLACK`] bytes more.
+    pub(super) bytes: &'a [u8],
+    /// Of each row.
+    pub(super) scale: &'a [f32],
+    /// Bytes in a row, a whole number of groups.
+    pub(super) depth: usize,
+    pub(super) form: Form,
+}
+
+impl View<'_> {
+    /// Number of rows.
+    pub fn count(&self) -> usize {
+        self.scale.len()
+    }
+}
+
 impl Rows {
+    /// All rows.
+    pub fn view(&self) -> View<'_> {
+        View { bytes: &self.bytes, scale: &self.scale, depth: self.depth, form: self.form }
+    }
+
     /// Quantises rows of `depth` floats for `kernel`. `x.len()` must be a multiple of `depth`.
     pub fn quantise(&mut self, kernel: Kernel, x: &[f32], depth: usize) {
         assert!(depth > 0 && x.len().is_multiple_of(depth), "{} floats in rows of {depth}", x.len());
@@ -63,34 +89,6 @@ impl Rows {
             *scale = fill(i, &mut row[..depth]);
             row[depth..].fill(0);
         }
-    }
-
-    /// Number of rows.
-    pub fn count(&self) -> usize {
-        self.scale.len()
-    }
-
-    /// Bytes in a row, a whole number of groups.
-    pub fn depth(&self) -> usize {
-        self.depth
-    }
-
-    /// How the bytes stand for values.
-    pub fn form(&self) -> Form {
-        self.form
-    }
-
-    /// Where the rows begin; whole registers may be read up to [`SLACK`] bytes beyond the last one.
-    pub(super) fn start(&self) -> *const u8 {
-        self.bytes.as_ptr()
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.scale.len() * self.depth]
-    }
-
-    pub(super) fn scale(&self) -> &[f32] {
-        &self.scale
     }
 
     fn reset(&mut self, count: usize, depth: usize, form: Form) {

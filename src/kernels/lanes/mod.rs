@@ -10,6 +10,7 @@ mod x86;
 #[cfg(target_arch = "aarch64")]
 pub(super) use neon::apart;
 
+use super::levels::TOP_LEVEL;
 use super::quantise::ROUNDER;
 
 /// A register of [`COUNT`](Lanes::COUNT) floats.
@@ -84,6 +85,14 @@ pub(in crate::kernels) trait Lanes: Copy {
     unsafe fn split(self) -> (Self, Self);
     /// `round(self * factor) + offset` as bytes, ties to even; for results in `-127..=255` before the offset.
     unsafe fn bytes(self, factor: Self, offset: u8, to: *mut u8);
+    /// Values in steps as levels plus `blank`, value `i` to `to + i * stride`: held in `0..=254`, ties to even, NaN at 0.
+    #[inline(always)]
+    unsafe fn levels(values: [Self; 4], blank: u8, to: *mut u8, stride: usize) {
+        for (i, value) in values.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { value.hold(Self::splat(TOP_LEVEL)).bytes(Self::splat(1.0), blank, to.add(i * stride)) };
+        }
+    }
     /// `round(row * factor)` of 4 rows as bytes, those of a lane side by side: `4 * COUNT` bytes.
     unsafe fn interleave(rows: [Self; 4], factor: Self, to: *mut i8);
 }

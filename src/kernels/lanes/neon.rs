@@ -5,6 +5,7 @@ use std::arch::asm;
 use std::array::from_fn;
 
 use super::{Lanes, ROUNDER};
+use crate::kernels::levels::LIFT;
 
 /// The same pointer, of which the compiler does not see what it is made of: each of several rows then has a register of its
 /// own, which loads advance, where sums would else be made for each load.
@@ -137,7 +138,31 @@ impl Lanes for float32x4_t {
             to.cast::<u32>().write_unaligned(four);
         }
     }
+    #[inline(always)]
+    unsafe fn levels(values: [Self; 4], blank: u8, to: *mut u8, stride: usize) {
+        // SAFETY: see above.
+        unsafe {
+            // Levels are signed here, and each step towards bytes holds what it cannot take: NaN became 0 before.
+            debug_assert_eq!(blank, LOWEST as u8);
+            let [a, b, c, d] = values.map(|value| vcvtnq_s32_f32(value));
+            let halves = [vqmovn_high_s32(vqmovn_s32(a), b), vqmovn_high_s32(vqmovn_s32(c), d)];
+            let [low, high] = halves.map(|eight| vqaddq_s16(eight, vdupq_n_s16(LOWEST.into())));
+            let bytes = vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), vdupq_n_s8(LOWEST));
+            if stride == 4 {
+                vst1q_s8(to.cast(), bytes);
+                return;
+            }
+            let fours = vreinterpretq_u32_s8(bytes);
+            to.cast::<u32>().write_unaligned(vgetq_lane_u32::<0>(fours));
+            to.add(stride).cast::<u32>().write_unaligned(vgetq_lane_u32::<1>(fours));
+            to.add(2 * stride).cast::<u32>().write_unaligned(vgetq_lane_u32::<2>(fours));
+            to.add(3 * stride).cast::<u32>().write_unaligned(vgetq_lane_u32::<3>(fours));
+        }
+    }
 }
+
+/// The byte of level 0.
+const LOWEST: i8 = -(LIFT as i8);
 
 /// Several registers as one.
 #[derive(Clone, Copy)]

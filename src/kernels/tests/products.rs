@@ -163,7 +163,7 @@ fn activation_and_residual_give_the_bits_of_separate_passes() {
                     quantised.quantise(kernel, &x, depth);
                     let mut out = vec![77.0; rows * columns];
                     let finish = Finish { activation, residual };
-                    kernel.multiply(&quantised, &weights, 0..weights.panels(), finish, &mut out, columns);
+                    kernel.multiply(quantised.view(), &weights, 0..weights.panels(), finish, &mut out, columns);
                     assert_eq!(bits(&out), bits(&wanted), "{} {activation:?}", kernel.name());
                 }
             }
@@ -184,7 +184,7 @@ fn rows_without_negative_values_give_the_bits_of_the_plain_kernel() {
                 0.25
             });
             let mut out = vec![0.0; count * columns];
-            kernel.multiply(&rows, &weights, 0..weights.panels(), Finish::NONE, &mut out, columns);
+            kernel.multiply(rows.view(), &weights, 0..weights.panels(), Finish::NONE, &mut out, columns);
             bits(&out)
         };
         let wanted = multiply(Kernel(Set::Plain));
@@ -207,7 +207,7 @@ fn any_range_of_panels_gives_the_same_columns() {
         for panels in [0..1, 2..9, 9..10, 3..8] {
             let (first, last) = (panels.start * PANEL, (panels.end * PANEL).min(columns));
             let mut out = vec![0.0; count * (last - first)];
-            kernel.multiply(&rows, &weights, panels, Finish::NONE, &mut out, last - first);
+            kernel.multiply(rows.view(), &weights, panels, Finish::NONE, &mut out, last - first);
             for (row, whole) in out.chunks(last - first).zip(whole.chunks(columns)) {
                 assert_eq!(bits(row), bits(&whole[first..last]), "{}", kernel.name());
             }
@@ -224,7 +224,8 @@ fn float_rows_give_the_same_bits_on_every_instruction_set_and_wherever_they_lie(
         // Two runs a row where the depth is even, as a convolution's window has.
         let pieces = if depth % 2 == 0 { 2 } else { 1 };
         let length = depth / pieces;
-        let spread = Strides { rows, row: length + 3, pieces, piece: rows * (length + 3) + 5, length };
+        let spread =
+            Strides { rows, row: length + 3, planes: 1, plane: 0, pieces, piece: rows * (length + 3) + 5, length };
         let x = noise.floats(spread.piece * pieces + rows * spread.row);
         let dense: Vec<f32> = (0..rows * pieces)
             .flat_map(|i| &x[i / pieces * spread.row + i % pieces * spread.piece..][..length])
