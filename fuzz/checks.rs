@@ -4,7 +4,10 @@
 use std::sync::{Once, OnceLock};
 
 use lookout::bundle::{Bundle, Manifest};
-use lookout::kernels::{Activation, Finish, Kernel, Lines, Packed, Rows, Taps, Window, depthwise};
+use lookout::kernels::{
+    Activation, Finish, Floats, Kernel, LevelLines, LevelTaps, Lines, Packed, Rows, Taps, Window, depthwise, padded,
+    rows_of_levels,
+};
 use lookout::link::serial::{MAX_LINE, Split, Splitter, check_line};
 use lookout::picture::{Filter, MAX_PIXELS, Picture, Preprocess, ResizeRule};
 use lookout::protocol::{MAX_FRAME, Message, encode};
@@ -127,7 +130,7 @@ pub fn kernels(bytes: &[u8]) {
         let mut quantised = Rows::default();
         quantised.quantise(kernel, &x, depth);
         let mut out = vec![77.0; rows * stride];
-        kernel.multiply(&quantised, &weights, 0..weights.panels(), finish, &mut out, stride);
+        kernel.multiply(quantised.view(), &weights, 0..weights.panels(), finish, &mut out, stride);
         assert!(out.chunks(stride).all(|row| row[columns..].iter().all(|v| *v == 77.0)), "{}", kernel.name());
         out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
     };
@@ -149,11 +152,40 @@ pub fn kernels(bytes: &[u8]) {
         depthwise(kernel, lines, window, Taps { weight: &taps, scale: &ones, bias: &ones, activation }, 0, &mut out);
         Some(out)
     };
+    // Levels: what a product writes, what a depthwise convolution makes of a picture, and a product of that.
+    let levels: Vec<u8> = (0..size[0] * size[1] * padded(channels)).map(|_| byte().min(254)).collect();
+    let small = vec![0.002; channels];
+    let level_taps = LevelTaps::new(window, &taps, &small, &ones, [0.5; 2]);
+    let in_levels = |kernel: Kernel| {
+        let mut quantised = Rows::default();
+        quantised.quantise(kernel, &x, depth);
+        let mut out = vec![0; rows * padded(columns)];
+        kernel.multiply_to_levels(
+            quantised.view(),
+            &weights.in_steps(0.25),
+            0..weights.panels(),
+            &mut out,
+            padded(columns),
+        );
+        let stored: Vec<u8> = levels.iter().map(|level| level.wrapping_add(kernel.blank())).collect();
+        let [high, wide] = window.output(size[0], size[1])?;
+        let mut slid = vec![0; high * wide * padded(channels)];
+        let lines = LevelLines { x: &stored, kept: size[0], size };
+        level_taps.slide(kernel, lines, 0, &mut slid, &mut Floats::default());
+        let last =
+            Packed::new(&taps[..channels], channels, 1, &[0.01], &[]).expect("a scale").deepened(padded(channels));
+        let mut sums = vec![0.0; high * wide];
+        let steps = vec![0.5; sums.len()];
+        let view = rows_of_levels(&slid, padded(channels), &steps);
+        kernel.multiply(view, &last, 0..1, Finish::NONE, &mut sums, 1);
+        let read = |bytes: Vec<u8>| bytes.into_iter().map(|byte| byte.wrapping_sub(kernel.blank())).collect::<Vec<_>>();
+        Some((read(out), read(slid), sums.into_iter().map(f32::to_bits).collect::<Vec<_>>()))
+    };
     let available = Kernel::available();
     let plain = available[available.len() - 1];
-    let wanted = (multiply(plain), slide(plain));
+    let wanted = (multiply(plain), slide(plain), in_levels(plain));
     for kernel in available {
-        assert!((multiply(kernel), slide(kernel)) == wanted, "{}", kernel.name());
+        assert!((multiply(kernel), slide(kernel), in_levels(kernel)) == wanted, "{}", kernel.name());
     }
 }
 

@@ -87,6 +87,7 @@ pub(super) fn read(
     shape(&mut Declared { model: &mut model })?;
     let mut model = model.into_typed()?.into_decluttered()?;
     recognise::rewrite_typed(&mut model, layers)?;
+    ops::conv::read_planes(&mut model)?;
     ops::strips::fuse(&mut model)?;
     Ok((model, outputs))
 }

@@ -55,7 +55,13 @@ fn threads() -> usize {
 
 /// Calls `work(first, piece)` for pieces of `out` that are whole rows of `row` values, a multiple of `quantum` rows where
 /// possible; `first` is the piece's first row. `cost` is the whole work in multiply-adds.
-pub(super) fn split(out: &mut [f32], row: usize, quantum: usize, cost: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+pub(super) fn split<T: Send>(
+    out: &mut [T],
+    row: usize,
+    quantum: usize,
+    cost: usize,
+    work: impl Fn(usize, &mut [T]) + Sync,
+) {
     let threads = threads();
     let rows = out.len().div_ceil(row.max(1));
     if rows == 0 {

@@ -21,6 +21,13 @@ impl Floats {
         unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * 16) }
     }
 
+    /// The first `count` bytes, whatever they were.
+    pub fn bytes(&mut self, count: usize) -> &mut [u8] {
+        let floats = self.first(count.div_ceil(4));
+        // SAFETY: a float is 4 bytes, and there are floats for `count` of them.
+        unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), count) }
+    }
+
     /// The first `count` floats, whatever they were; new ones are 0.
     pub fn first(&mut self, count: usize) -> &mut [f32] {
         let lines = count.div_ceil(16);

@@ -8,7 +8,7 @@ use super::{PANEL, Tile, pack::GROUP, ymm::ymm_kernel};
 
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn dot(sums: __m256i, activations: __m256i, weights: __m256i) -> __m256i {
+pub(super) fn dot(sums: __m256i, activations: __m256i, weights: __m256i) -> __m256i {
     let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(activations, weights));
     _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
 }

@@ -1,7 +1,11 @@
 //! What follows a product: scales, bias, activation, residual, and the store.
 
-use super::lanes::Lanes;
-use super::{Activation, Kernel, activate, add};
+use std::array::from_fn;
+use std::mem::MaybeUninit;
+
+use super::lanes::{Lanes, unroll};
+use super::levels::TOP_LEVEL;
+use super::{Activation, Kernel, PANEL, activate, add};
 
 /// What follows a product: `activation(x W + b) + residual`.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +37,8 @@ impl Finish<'_> {
             high: self.activation.high(),
             residual: if alone { std::ptr::null() } else { self.residual.as_ptr() },
             out: out.as_mut_ptr(),
+            levels: std::ptr::null_mut(),
+            blank: 0,
             stride,
             columns,
         }
@@ -65,12 +71,39 @@ pub(super) struct Ending {
     /// Laid out as `out`; null for none.
     pub(super) residual: *const f32,
     pub(super) out: *mut f32,
+    /// Where results go as levels, whole panels of them; null where they go to `out` as floats.
+    pub(super) levels: *mut u8,
+    /// The byte of level 0.
+    pub(super) blank: u8,
     pub(super) stride: usize,
     /// Columns to write.
     pub(super) columns: usize,
 }
 
 impl Ending {
+    /// For results in steps that become levels. `columns` are whole panels.
+    pub(super) fn to_levels(
+        scale: &[f32],
+        bias: &[f32],
+        out: &mut [u8],
+        stride: usize,
+        columns: usize,
+        blank: u8,
+    ) -> Self {
+        Ending {
+            row_scale: std::ptr::null(),
+            scale: scale.as_ptr(),
+            bias: bias.as_ptr(),
+            high: None,
+            residual: std::ptr::null(),
+            out: std::ptr::null_mut(),
+            levels: out.as_mut_ptr(),
+            blank,
+            stride,
+            columns,
+        }
+    }
+
     /// The same from row `row` on.
     ///
     /// # Safety
@@ -103,7 +136,134 @@ impl Ending {
         // SAFETY: `by` is the place of a result, and the residual is laid out as the result is.
         unsafe {
             let residual = if self.residual.is_null() { self.residual } else { self.residual.add(by) };
+            if !self.levels.is_null() {
+                return Ending { levels: self.levels.add(by), ..self };
+            }
             Ending { residual, out: self.out.add(by), ..self }
+        }
+    }
+
+    /// Finishes `ROWS` rows (at most 6) of `WIDTH` registers of sums without a way through memory; `SCALED` where rows have
+    /// scales.
+    ///
+    /// # Safety
+    /// The rows and the columns, all of them, must be of this result, and the machine must have the instructions of `V`.
+    #[inline(always)]
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    pub(super) unsafe fn finish<V: Lanes, const SCALED: bool, const ROWS: usize, const WIDTH: usize>(
+        self,
+        sums: [[V; WIDTH]; ROWS],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if !self.levels.is_null() {
+                return self.finish_levels::<V, SCALED, ROWS, WIDTH>(sums);
+            }
+            match (self.high.is_some(), self.residual.is_null()) {
+                (false, true) => self.finish_as::<V, SCALED, false, false, ROWS, WIDTH>(sums),
+                (false, false) => self.finish_as::<V, SCALED, false, true, ROWS, WIDTH>(sums),
+                (true, true) => self.finish_as::<V, SCALED, true, false, ROWS, WIDTH>(sums),
+                (true, false) => self.finish_as::<V, SCALED, true, true, ROWS, WIDTH>(sums),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish_as<
+        V: Lanes,
+        const SCALED: bool,
+        const HOLD: bool,
+        const ADD: bool,
+        const ROWS: usize,
+        const WIDTH: usize,
+    >(
+        self,
+        sums: [[V; WIDTH]; ROWS],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let high = V::splat(self.high.unwrap_or_default());
+            let load = |v: usize| {
+                let column = v * V::COUNT;
+                (V::load(self.scale.add(column)), V::load(self.bias.add(column)))
+            };
+            // A wide block has no registers left to keep them in.
+            let kept: [_; WIDTH] = from_fn(load);
+            unroll! { M in 0 1 2 3 4 5 => {
+                if M < ROWS {
+                    let row = if SCALED { V::splat(*self.row_scale.add(M)) } else { V::splat(1.0) };
+                    // All of a row before its stores, after which scales would be read again.
+                    let y: [V; WIDTH] = from_fn(|v| {
+                        let (scale, bias) = if WIDTH <= 2 { kept[v] } else { load(v) };
+                        let y = sums[M][v].fused(if SCALED { row.times(scale) } else { scale }, bias);
+                        let y = if HOLD { y.hold(high) } else { y };
+                        if ADD { y.plus(V::load(self.residual.add(M * self.stride + v * V::COUNT))) } else { y }
+                    });
+                    for (v, y) in y.into_iter().enumerate() {
+                        y.store(self.out.add(M * self.stride + v * V::COUNT));
+                    }
+                }
+            }}
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish_levels<V: Lanes, const SCALED: bool, const ROWS: usize, const WIDTH: usize>(
+        self,
+        sums: [[V; WIDTH]; ROWS],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let y = |m: usize, v: usize| {
+                let column = v * V::COUNT;
+                let (scale, bias) = (V::load(self.scale.add(column)), V::load(self.bias.add(column)));
+                sums[m][v].fused(if SCALED { V::splat(*self.row_scale.add(m)).times(scale) } else { scale }, bias)
+            };
+            unroll! { M in 0 1 2 3 4 5 => {
+                if M < ROWS && (WIDTH > 1 || M == 0) {
+                    let to = self.levels.add(M * self.stride);
+                    match (WIDTH, ROWS) {
+                        (4, _) => V::levels(from_fn(|v| y(M, v % WIDTH)), self.blank, to, V::COUNT),
+                        (1, 4) => V::levels(from_fn(|m| y(m % ROWS, 0)), self.blank, to, self.stride),
+                        // Levels have whole panels.
+                        _ => unreachable!(),
+                    }
+                }
+            }}
+        }
+    }
+
+    /// The same for a block of `rows` rows in `spare`, [`PANEL`] columns each, where fewer columns are left; [`take`] then
+    /// copies them out.
+    ///
+    /// [`take`]: Ending::take
+    ///
+    /// # Safety
+    /// The rows must be of this result.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    pub(super) unsafe fn spared(self, rows: usize, spare: &mut Spare) -> Self {
+        let residual = if self.residual.is_null() { self.residual } else { spare.residual.as_ptr().cast() };
+        // SAFETY: no more than `columns` floats are read of each row.
+        unsafe {
+            if !self.residual.is_null() {
+                for (m, to) in spare.residual[..rows].iter_mut().enumerate() {
+                    to.fill(MaybeUninit::new(0.0));
+                    self.residual.add(m * self.stride).copy_to_nonoverlapping(to.as_mut_ptr().cast(), self.columns);
+                }
+            }
+        }
+        Ending { residual, out: spare.out.as_mut_ptr().cast(), stride: PANEL, columns: PANEL, ..self }
+    }
+
+    /// Copies what was finished in `spare` to where it belongs.
+    ///
+    /// # Safety
+    /// The rows must be of this result.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    pub(super) unsafe fn take(self, rows: usize, spare: &Spare) {
+        for (m, from) in spare.out[..rows].iter().enumerate() {
+            // SAFETY: no more than `columns` floats are written to each row.
+            unsafe { self.out.add(m * self.stride).copy_from_nonoverlapping(from.as_ptr().cast(), self.columns) };
         }
     }
 
@@ -115,11 +275,31 @@ impl Ending {
     pub(super) unsafe fn write<V: Lanes, const INT: bool>(self, sums: *const u32, rows: usize, width: usize) {
         // SAFETY: the caller's promise.
         unsafe {
+            if !self.levels.is_null() {
+                return self.write_levels::<V, INT>(sums, rows, width);
+            }
             match (self.high.is_some(), self.residual.is_null()) {
                 (false, true) => self.write_as::<V, INT, false, false>(sums, rows, width),
                 (false, false) => self.write_as::<V, INT, false, true>(sums, rows, width),
                 (true, true) => self.write_as::<V, INT, true, false>(sums, rows, width),
                 (true, false) => self.write_as::<V, INT, true, true>(sums, rows, width),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn write_levels<V: Lanes, const INT: bool>(self, sums: *const u32, rows: usize, width: usize) {
+        // SAFETY: scales, biases and rows of levels are padded to whole panels.
+        unsafe {
+            for column in (0..width).step_by(V::COUNT) {
+                let (scale, bias) = (V::load(self.scale.add(column)), V::load(self.bias.add(column)));
+                for m in 0..rows {
+                    let sum = sums.add(m * width + column);
+                    let sum = if INT { V::from_whole(sum.cast()) } else { V::load(sum.cast()) };
+                    let scale = if INT { V::splat(*self.row_scale.add(m)).times(scale) } else { scale };
+                    let y = sum.fused(scale, bias).above(V::splat(0.0)).below(V::splat(TOP_LEVEL));
+                    y.bytes(V::splat(1.0), self.blank, self.levels.add(m * self.stride + column));
+                }
             }
         }
     }
@@ -145,7 +325,7 @@ impl Ending {
                     let scale = if INT { V::splat(*self.row_scale.add(m)).times(scale) } else { scale };
                     let mut y = sum.fused(scale, bias);
                     if HOLD {
-                        y = y.above(V::splat(0.0)).below(high);
+                        y = y.hold(high);
                     }
                     let at = m * self.stride + column;
                     if left >= V::COUNT {
@@ -164,4 +344,17 @@ impl Ending {
             }
         }
     }
+}
+
+/// Room for a block of at most 6 rows of the last panel.
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+pub(super) struct Spare {
+    out: [[MaybeUninit<f32>; PANEL]; 6],
+    residual: [[MaybeUninit<f32>; PANEL]; 6],
+}
+
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+impl Spare {
+    pub(super) const NEW: Spare =
+        Spare { out: [[MaybeUninit::uninit(); PANEL]; 6], residual: [[MaybeUninit::uninit(); PANEL]; 6] };
 }

@@ -11,6 +11,9 @@
 //! | `ending` | what follows a product: scales, bias, activation, residual |
 //! | `float` | float activations times int8 weights (`precision = "weights"`) |
 //! | `depthwise` | depthwise convolution in float |
+//! | `levels` | activations that stay bytes from layer to layer |
+//! | `depthwise_levels` | depthwise convolution of those |
+//! | `dots` | products of four bytes a lane |
 //! | `aligned` | buffers on whole cache lines |
 //! | `softmax` | weights of attention, as bytes |
 //! | `lanes` | registers of floats, in which most loops are written once for all instruction sets |
@@ -18,15 +21,19 @@
 //! | `plain` | the reference, for any machine |
 //! | `avx512_vnni`, `avx_vnni`, `avx2` | x86-64 |
 //! | `neon_i8mm`, `neon_dot`, `neon` | AArch64 with products of matrices, with dot products, with neither |
+//! | `neon_float` | AArch64, float activations |
 //!
 //! The kernel is chosen when the program runs. `LOOKOUT_KERNEL` (a name of [`Kernel::name`]) picks another of those
 //! that the machine has.
 
 mod aligned;
 mod depthwise;
+mod depthwise_levels;
+mod dots;
 mod ending;
 mod float;
 mod lanes;
+mod levels;
 mod pack;
 mod plain;
 mod quantise;
@@ -46,6 +53,8 @@ mod neon;
 #[cfg(target_arch = "aarch64")]
 mod neon_dot;
 #[cfg(target_arch = "aarch64")]
+mod neon_float;
+#[cfg(target_arch = "aarch64")]
 mod neon_i8mm;
 #[cfg(target_arch = "x86_64")]
 mod ymm;
@@ -60,11 +69,13 @@ use ending::Ending;
 
 pub use aligned::Floats;
 pub use depthwise::{Lines, Taps, Window, depthwise};
+pub use depthwise_levels::{LevelLines, LevelTaps};
 pub use ending::Finish;
 pub use float::{Columns, Strides};
+pub use levels::{TOP_LEVEL, padded, rows_of_levels};
 pub use pack::{PANEL, Packed, check};
 pub use product::{Axis, Product, product};
-pub use quantise::{Form, Rows};
+pub use quantise::{Form, Rows, View};
 pub use softmax::softmax_to_bytes;
 pub use vector::{Activation, activate, add, layer_norm, softmax};
 
@@ -181,7 +192,7 @@ impl Kernel {
     /// When the shapes do not fit together or `rows` were made for another kernel.
     pub fn multiply(
         self,
-        rows: &Rows,
+        rows: View,
         weights: &Packed,
         panels: Range<usize>,
         finish: Finish,
@@ -193,24 +204,58 @@ impl Kernel {
             return;
         }
         assert!(panels.end <= weights.panels(), "panels {panels:?} of {}", weights.panels());
-        assert_eq!(rows.depth(), weights.padded_depth(), "depth of the activations and of the weights");
-        assert!(rows.form() == self.form() || rows.form() == Form::Positive, "activations for another kernel");
         let first = panels.start * PANEL;
         let columns = weights.columns().min(panels.end * PANEL) - first;
         finish.check(count, columns, out, stride);
+        let ending = finish.ending(&weights.scale()[first..], &weights.bias()[first..], out, stride, columns);
+        // SAFETY: the result has room for `count` rows of `columns`.
+        unsafe { self.multiply_into(rows, weights, panels, ending) };
+        finish.rest(self, count, columns, out, stride);
+    }
+
+    /// `rows` times the columns of `panels` as levels; `weights` are in steps. `out[0]` is row 0 of the first panel's first
+    /// column; rows lie `stride` bytes apart and have whole panels.
+    ///
+    /// # Panics
+    /// When the shapes do not fit together or `rows` were made for another kernel.
+    pub fn multiply_to_levels(self, rows: View, weights: &Packed, panels: Range<usize>, out: &mut [u8], stride: usize) {
+        if rows.count() == 0 || panels.is_empty() {
+            return;
+        }
+        assert!(panels.end <= weights.panels(), "panels {panels:?} of {}", weights.panels());
+        let padded = panels.len() * PANEL;
+        assert!(stride >= padded && out.len() >= (rows.count() - 1) * stride + padded, "room for the result");
+        let first = panels.start * PANEL;
+        let (scale, bias) = (&weights.scale()[first..], &weights.bias()[first..]);
+        let ending = Ending::to_levels(scale, bias, out, stride, padded, self.blank());
+        // SAFETY: the result has room for so many rows of whole panels.
+        unsafe { self.multiply_into(rows, weights, panels, ending) };
+    }
+
+    /// # Safety
+    /// `ending` must describe a result with room for as many rows as there are, and for the columns of `panels`, of which
+    /// there is at least one.
+    unsafe fn multiply_into(self, rows: View, weights: &Packed, panels: Range<usize>, ending: Ending) {
+        let count = rows.count();
+        assert_eq!(rows.depth, weights.padded_depth(), "depth of the activations and of the weights");
+        let (form, signed) = (rows.form, self.form() == Form::Signed);
+        assert!(form == self.form() || matches!(form, Form::Positive | Form::Levels), "activations for another kernel");
+        let first = panels.start * PANEL;
+        let start = match form {
+            Form::Offset => weights.correction()[first..].as_ptr(),
+            Form::Levels if signed => weights.lift()[first..].as_ptr(),
+            _ => std::ptr::null(),
+        };
         let tile = Tile {
-            rows: rows.bytes().as_ptr(),
-            depth: rows.depth(),
+            rows: rows.bytes.as_ptr(),
+            depth: rows.depth,
             weights: weights.panel(panels.start),
-            start: if rows.form() == Form::Offset { weights.correction()[first..].as_ptr() } else { std::ptr::null() },
-            ending: Ending {
-                row_scale: rows.scale().as_ptr(),
-                ..finish.ending(&weights.scale()[first..], &weights.bias()[first..], out, stride, columns)
-            },
+            start,
+            ending: Ending { row_scale: rows.scale.as_ptr(), ..ending },
         };
         // SAFETY: every pointer of `tile` was taken from a slice whose length was checked above against `count`, `panels`,
-        // `depth`, `stride` and `columns` (`Packed` pads its own arrays to whole panels); `out` is borrowed mutably; and
-        // `self` proves that the machine has the instructions.
+        // `depth` or, by the caller, against `ending` (`Packed` pads its own arrays to whole panels); and `self` proves
+        // that the machine has the instructions.
         unsafe {
             match self.0 {
                 #[cfg(target_arch = "x86_64")]
@@ -228,7 +273,6 @@ impl Kernel {
                 Set::Plain => plain::multiply(rows, weights, panels, tile),
             }
         }
-        finish.rest(self, count, columns, out, stride);
     }
 }
 
@@ -249,6 +293,13 @@ struct Tile {
 
 #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
 impl Tile {
+    /// What the sums of 16 columns start from.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    fn start(&self) -> *const i32 {
+        const NONE: [i32; PANEL] = [0; PANEL];
+        if self.start.is_null() { NONE.as_ptr() } else { self.start }
+    }
+
     /// The same product from row `row` on.
     ///
     /// # Safety

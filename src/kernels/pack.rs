@@ -3,6 +3,7 @@
 
 use super::Kernel;
 use super::lanes::{Lanes, multilanes};
+use super::levels::LIFT;
 use super::quantise::{Rows, SMALLEST, byte};
 
 /// Columns in a panel.
@@ -26,6 +27,7 @@ pub struct Packed {
     scale: Vec<f32>,
     bias: Vec<f32>,
     correction: Vec<i32>,
+    lift: Vec<i32>,
 }
 
 impl Packed {
@@ -43,6 +45,7 @@ impl Packed {
             for (n, value) in row.iter().enumerate() {
                 *packed.at(k, n) = *value;
                 packed.correction[n] -= 128 * i32::from(*value);
+                packed.lift[n] += LIFT * i32::from(*value);
             }
         }
         Ok(packed)
@@ -93,6 +96,47 @@ impl Packed {
         }
     }
 
+    /// The same with rows of zeros below, so that there are `depth`.
+    ///
+    /// # Panics
+    /// When there are more already.
+    #[must_use]
+    pub fn deepened(&self, depth: usize) -> Self {
+        assert!(self.depth <= depth && depth <= MAX_DEPTH.next_multiple_of(PANEL), "{depth} rows");
+        let groups = [self.depth, depth].map(|depth| depth.div_ceil(GROUP));
+        let mut lines = vec![Line([0; PANEL * GROUP]); groups[1] * self.panels()];
+        for (to, from) in lines.chunks_exact_mut(groups[1]).zip(self.lines.chunks_exact(groups[0])) {
+            to[..groups[0]].copy_from_slice(from);
+        }
+        Packed { depth, lines, ..self.clone() }
+    }
+
+    /// The same matrix with row `order(k)` as row `k`.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    #[must_use]
+    pub fn reordered(&self, order: impl Fn(usize) -> usize) -> Self {
+        let mut other = self.clone();
+        for k in 0..self.depth {
+            let from = order(k);
+            assert!(from < self.depth, "row {from} of {}", self.depth);
+            (0..self.columns).for_each(|n| *other.at(k, n) = self.get(from, n));
+        }
+        other
+    }
+
+    /// The same matrix whose results are in units of `step`.
+    ///
+    /// # Panics
+    /// When the step is not above 0.
+    #[must_use]
+    pub fn in_steps(&self, step: f32) -> Self {
+        assert!(step > 0.0, "a step of {step}");
+        let [scale, bias] = [&self.scale, &self.bias].map(|values| values.iter().map(|v| v / step).collect());
+        Packed { scale, bias, ..self.clone() }
+    }
+
     /// Rows of the matrix.
     pub fn depth(&self) -> usize {
         self.depth
@@ -128,6 +172,11 @@ impl Packed {
         &self.correction
     }
 
+    /// 127 times the sum of each column, padded to whole panels.
+    pub(super) fn lift(&self) -> &[i32] {
+        &self.lift
+    }
+
     /// The bytes from panel `panel` on.
     pub(super) fn panel(&self, panel: usize) -> *const i8 {
         self.lines[panel * self.depth.div_ceil(GROUP)..].as_ptr().cast()
@@ -155,6 +204,8 @@ impl Packed {
         self.bias.resize(padded, 0.0);
         self.correction.clear();
         self.correction.resize(padded, 0);
+        self.lift.clear();
+        self.lift.resize(padded, 0);
     }
 }
 

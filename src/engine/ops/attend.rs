@@ -234,7 +234,7 @@ impl Head<'_> {
         self.q.copy(queries, depth, copy);
         rows.quantise(kernel, copy, depth);
         logits.resize(queries * keys, 0.0);
-        kernel.multiply(rows, packed, 0..packed.panels(), Finish::NONE, logits, keys);
+        kernel.multiply(rows.view(), packed, 0..packed.panels(), Finish::NONE, logits, keys);
         if let Some(mask) = self.mask {
             for (token, logits) in logits.chunks_exact_mut(keys).enumerate() {
                 if mask.strides[1] == 1 {
@@ -249,7 +249,7 @@ impl Head<'_> {
         rows.fill(queries, keys, |row, bytes| {
             softmax_to_bytes(kernel, &logits[row * keys..][..keys], kernel.positive_max(), bytes)
         });
-        kernel.multiply(rows, packed, 0..packed.panels(), Finish::NONE, out, width);
+        kernel.multiply(rows.view(), packed, 0..packed.panels(), Finish::NONE, out, width);
     }
 }
 

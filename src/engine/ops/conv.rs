@@ -1,14 +1,17 @@
 //! `LookoutConv(x[B, H, W, C], weight int8 [kh kw C, N], scale [N], bias [N])`: weight row `(ky kw + kx) C + c`. Each window
 //! is a row of a matrix product: where it lies, if activations stay float and it is wholly in the picture, else copied out.
+//!
+//! A transposition from `[B, C, H, W]` right before it is left out: windows are then read from planes, one channel after
+//! another.
 
 use std::ops::Range;
 
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
-use super::Operator;
-use super::dense::{Dense, Precision};
+use super::dense::{Dense, Precision, Sink};
 use super::scratch::{self, Scratch};
+use super::{Operator, Wired};
 use crate::engine::threads;
 use crate::kernels::{Activation, Kernel, Strides, Window};
 
@@ -18,8 +21,10 @@ const HEAVY_ROWS: usize = 64;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Conv {
     window: Window,
-    activation: Activation,
+    pub(super) activation: Activation,
     precision: Precision,
+    /// `x` is `[B, C, H, W]`.
+    planes: bool,
 }
 
 impl Operator for Conv {
@@ -32,11 +37,14 @@ impl Operator for Conv {
             window: super::window(node)?,
             activation: super::activation(node)?,
             precision: Precision::read(node)?,
+            planes: false,
         })
     }
 
     fn shape(&self, x: &[TDim], weight: &[TDim]) -> TractResult<TVec<TDim>> {
         ensure!(weight.len() == 2, "weight is {weight:?}; it must be [kh kw C, N]");
+        ensure!(x.len() == 4, "x is {x:?}; it must have 4 dimensions");
+        let x = if self.planes { &[0, 2, 3, 1].map(|axis: usize| x[axis].clone()) } else { x };
         let shape = super::slide(&self.window, x, weight[1].clone())?;
         let depth = x[3].clone() * (self.window.kernel[0] * self.window.kernel[1]);
         super::expect("values in a window of x", &depth, &weight[0])?;
@@ -49,11 +57,11 @@ impl Operator for Conv {
 
     fn run(&self, dense: &Dense, x: &[f32], shape: &[usize], _: Option<&[f32]>, out: &mut [f32]) -> TractResult<()> {
         let window = self.window;
-        if window == (Window { kernel: [1, 1], strides: [1, 1], pads: [0; 4] }) {
+        if !self.planes && window == (Window { kernel: [1, 1], strides: [1, 1], pads: [0; 4] }) {
             dense.apply(x, &[], out);
             return Ok(());
         }
-        let size = [shape[1], shape[2], shape[3]];
+        let size = self.size(shape);
         let kernel = Kernel::chosen();
         let Some([rows, columns]) = window.output(size[0], size[1]) else { bail!("the kernel does not fit") };
         let picture = size.iter().product::<usize>();
@@ -69,16 +77,24 @@ impl Operator for Conv {
                         patches.clear();
                         for at in (0..out.len() / line).map(|j| first + i * together + j) {
                             let x = &x[at / rows * picture..][..picture];
-                            unfold(window, x, size, at % rows, 0..columns, &mut patches);
+                            self.unfold(x, size, at % rows, 0..columns, &mut patches);
                         }
-                        dense.rows(kernel, &patches, &[], out, scratch);
+                        dense.rows(kernel, &patches, Sink::Floats { out, residual: &[] }, scratch);
                         scratch.patches = patches;
                     }
                     return;
                 }
                 for (i, out) in out.chunks_exact_mut(line).enumerate() {
                     let (batch, row) = ((first + i) / rows, (first + i) % rows);
-                    self.line(dense, kernel, &x[batch * picture..][..picture], size, row, out, scratch);
+                    self.line(
+                        dense,
+                        kernel,
+                        &x[batch * picture..][..picture],
+                        size,
+                        row,
+                        Sink::Floats { out, residual: &[] },
+                        scratch,
+                    );
                 }
             });
         });
@@ -87,7 +103,12 @@ impl Operator for Conv {
 }
 
 impl Conv {
-    /// Row `row` of the output for one picture `x`, `[height, width, channels]`, on this thread.
+    /// Height, width and channels of an `x` of this shape.
+    pub(super) fn size(&self, shape: &[usize]) -> [usize; 3] {
+        if self.planes { [shape[2], shape[3], shape[1]] } else { [shape[1], shape[2], shape[3]] }
+    }
+
+    /// Row `row` of the output for one picture `x` of `size`, on this thread.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn line(
         &self,
@@ -96,14 +117,14 @@ impl Conv {
         x: &[f32],
         size: [usize; 3],
         row: usize,
-        out: &mut [f32],
+        mut sink: Sink,
         scratch: &mut Scratch,
     ) {
         let (window, wide) = (self.window, dense.columns());
-        let columns = out.len() / wide;
+        let columns = window.output(size[0], size[1]).map_or(0, |size| size[1]);
         let inside = inside(window, size, row, columns);
-        let done = &mut out[inside.start * wide..inside.end * wide];
-        let read = match within(window, x, size, row, &inside) {
+        let done = sink.rows(inside.clone(), wide);
+        let read = match self.within(x, size, row, &inside) {
             Some((x, strides)) => dense.strided(kernel, x, strides, done).map(|()| inside),
             None => None,
         }
@@ -112,12 +133,83 @@ impl Conv {
         for part in [0..read.start, read.end..columns] {
             if !part.is_empty() {
                 patches.clear();
-                unfold(window, x, size, row, part.clone(), &mut patches);
-                dense.rows(kernel, &patches, &[], &mut out[part.start * wide..part.end * wide], scratch);
+                self.unfold(x, size, row, part.clone(), &mut patches);
+                dense.rows(kernel, &patches, sink.rows(part, wide), scratch);
             }
         }
         scratch.patches = patches;
     }
+
+    /// The windows of these columns where they lie in the picture, each in as many pieces as the kernel has rows.
+    fn within<'a>(
+        &self,
+        x: &'a [f32],
+        [height, width, channels]: [usize; 3],
+        row: usize,
+        inside: &Range<usize>,
+    ) -> Option<(&'a [f32], Strides)> {
+        let window = self.window;
+        let (_, _, top) = window.taps(0, row, height);
+        let left = (inside.start * window.strides[1]).checked_sub(window.pads[1])?;
+        let (planes, together) = if self.planes { (channels, 1) } else { (1, channels) };
+        let strides = Strides {
+            rows: inside.len(),
+            row: window.strides[1] * together,
+            planes,
+            plane: height * width,
+            pieces: window.kernel[0],
+            piece: width * together,
+            length: window.kernel[1] * together,
+        };
+        (!inside.is_empty()).then(|| (&x[(top * width + left) * together..], strides))
+    }
+
+    /// Adds the windows of some columns of output row `row` to `patches`, one after another, zeros outside the picture.
+    fn unfold(&self, x: &[f32], size: [usize; 3], row: usize, part: Range<usize>, patches: &mut Vec<f32>) {
+        let ([height, width, channels], window) = (size, self.window);
+        let [kernel_height, kernel_width] = window.kernel;
+        let (planes, together) = if self.planes { (channels, 1) } else { (1, channels) };
+        let depth = kernel_height * kernel_width * channels;
+        let start = patches.len();
+        patches.resize(start + part.len() * depth, 0.0);
+        let (y0, y1, top) = window.taps(0, row, height);
+        for (column, patch) in part.zip(patches[start..].chunks_exact_mut(depth)) {
+            let (x0, x1, left) = window.taps(1, column, width);
+            let run = (x1 - x0) * together;
+            if run == 0 {
+                continue;
+            }
+            for (plane, patch) in patch.chunks_exact_mut(depth / planes).enumerate() {
+                for ky in y0..y1 {
+                    let from = ((plane * height + top + ky - y0) * width + left) * together;
+                    patch[(ky * kernel_width + x0) * together..][..run].copy_from_slice(&x[from..][..run]);
+                }
+            }
+        }
+    }
+}
+
+/// Leaves out a transposition to channels last whose only reader is a convolution.
+pub(in crate::engine) fn read_planes(model: &mut TypedModel) -> TractResult<()> {
+    for id in 0..model.nodes().len() {
+        let node = model.node(id);
+        let Some(conv) = node.op_as::<Wired<Conv>>().filter(|conv| !conv.operator.planes) else { continue };
+        let turn = model.node(node.inputs[0].node);
+        let turned = turn.op_as::<AxisOp>() == Some(&AxisOp::Move(1, 3)) && turn.outputs[0].fact.rank() == 4;
+        if !turned || turn.outputs[0].successors.len() != 1 || model.outputs.contains(&turn.id.into()) {
+            continue;
+        }
+        let [height, width] = conv.operator.window.kernel;
+        let channels = conv.constants.depth() / (height * width);
+        let order = |k: usize| k % (height * width) * channels + k / (height * width);
+        let planes = Wired {
+            operator: Conv { planes: true, ..conv.operator.clone() },
+            constants: Arc::new(conv.constants.reordered(order)),
+            weight: conv.weight.clone(),
+        };
+        TypedModelPatch::replace_single_op(model, node, &turn.inputs, planes)?.apply(model)?;
+    }
+    model.compact()
 }
 
 /// The columns of output row `row` whose windows lie wholly in the picture.
@@ -129,44 +221,4 @@ fn inside(window: Window, [height, width, _]: [usize; 3], row: usize, columns: u
     let first = window.pads[1].div_ceil(window.strides[1]);
     let last = (width + window.pads[1] - window.kernel[1]) / window.strides[1] + 1;
     first.min(columns)..last.clamp(first.min(columns), columns)
-}
-
-/// The windows of these columns where they lie in the picture, each in as many pieces as the kernel has rows.
-fn within<'a>(
-    window: Window,
-    x: &'a [f32],
-    [height, width, channels]: [usize; 3],
-    row: usize,
-    inside: &Range<usize>,
-) -> Option<(&'a [f32], Strides)> {
-    let (_, _, top) = window.taps(0, row, height);
-    let left = (inside.start * window.strides[1]).checked_sub(window.pads[1])?;
-    let strides = Strides {
-        rows: inside.len(),
-        row: window.strides[1] * channels,
-        pieces: window.kernel[0],
-        piece: width * channels,
-        length: window.kernel[1] * channels,
-    };
-    (!inside.is_empty()).then(|| (&x[(top * width + left) * channels..], strides))
-}
-
-/// Adds the windows of some columns of output row `row` to `patches`, one after another, zeros outside the picture.
-fn unfold(window: Window, x: &[f32], size: [usize; 3], row: usize, part: Range<usize>, patches: &mut Vec<f32>) {
-    let [height, width, channels] = size;
-    let [kernel_height, kernel_width] = window.kernel;
-    let depth = kernel_height * kernel_width * channels;
-    let start = patches.len();
-    patches.resize(start + part.len() * depth, 0.0);
-    let (y0, y1, top) = window.taps(0, row, height);
-    for (column, patch) in part.zip(patches[start..].chunks_exact_mut(depth)) {
-        let (x0, x1, left) = window.taps(1, column, width);
-        let run = (x1 - x0) * channels;
-        for ky in y0..y1 {
-            let from = ((top + ky - y0) * width + left) * channels;
-            if run > 0 {
-                patch[(ky * kernel_width + x0) * channels..][..run].copy_from_slice(&x[from..][..run]);
-            }
-        }
-    }
 }

@@ -1,11 +1,13 @@
 //! A matrix with scales, bias and activation: what a linear and a convolutional layer share.
 
+use std::ops::Range;
+
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
 use super::scratch::{self, Scratch};
 use crate::engine::threads;
-use crate::kernels::{Activation, Columns, Finish, Kernel, PANEL, Packed, Strides};
+use crate::kernels::{Activation, Columns, Finish, Kernel, PANEL, Packed, Strides, View, padded, rows_of_levels};
 
 /// Rows that are quantised and multiplied at a time, where the weights stay in cache from one block to the next.
 const BLOCK: usize = 48;
@@ -32,6 +34,28 @@ impl Precision {
             "weights" => Precision::Weights,
             other => bail!("precision {other:?} is unknown: int8 or weights"),
         })
+    }
+}
+
+/// Where rows of a result go.
+pub(super) enum Sink<'a> {
+    /// The residual is empty or as long as the result.
+    Floats { out: &'a mut [f32], residual: &'a [f32] },
+    /// As levels, of a layer in steps; rows are padded.
+    Levels(&'a mut [u8]),
+}
+
+impl Sink<'_> {
+    /// These rows, of a layer with so many columns.
+    pub(super) fn rows(&mut self, rows: Range<usize>, columns: usize) -> Sink<'_> {
+        match self {
+            Sink::Floats { out, residual } => {
+                let range = rows.start * columns..rows.end * columns;
+                let residual = if residual.is_empty() { residual } else { &residual[range.clone()] };
+                Sink::Floats { out: &mut out[range], residual }
+            }
+            Sink::Levels(out) => Sink::Levels(&mut out[rows.start * padded(columns)..rows.end * padded(columns)]),
+        }
     }
 }
 
@@ -72,6 +96,31 @@ impl Dense {
         Ok(Dense { matrix: matrix.map_err(TractError::msg)?, activation })
     }
 
+    /// The same layer with its results in units of `step`, for [`Sink::Levels`].
+    pub(super) fn in_steps(&self, step: f32) -> Self {
+        let matrix = match &self.matrix {
+            Matrix::Int8(packed) => Matrix::Int8(packed.in_steps(step)),
+            Matrix::Weights(columns) => Matrix::Weights(columns.in_steps(step)),
+        };
+        Dense { matrix, activation: self.activation }
+    }
+
+    /// The same layer for inputs whose value `k` is what was value `order(k)`.
+    pub(super) fn reordered(&self, order: impl Fn(usize) -> usize) -> Self {
+        let matrix = match &self.matrix {
+            Matrix::Int8(packed) => Matrix::Int8(packed.reordered(order)),
+            Matrix::Weights(columns) => Matrix::Weights(columns.reordered(order)),
+        };
+        Dense { matrix, activation: self.activation }
+    }
+
+    /// The same layer for [`Dense::levels`]; `None` where activations must stay float.
+    pub(super) fn for_levels(&self) -> Option<Self> {
+        let Matrix::Int8(packed) = &self.matrix else { return None };
+        let matrix = Matrix::Int8(packed.deepened(padded(packed.depth())));
+        Some(Dense { matrix, activation: self.activation })
+    }
+
     pub(super) fn depth(&self) -> usize {
         match &self.matrix {
             Matrix::Int8(packed) => packed.depth(),
@@ -103,12 +152,12 @@ impl Dense {
         threads::split(out, columns, ROW_QUANTUM.min(rows.div_ceil(4)), cost, |first, out| {
             let x = &x[first * depth..][..out.len() / columns * depth];
             let residual = if residual.is_empty() { residual } else { &residual[first * columns..][..out.len()] };
-            scratch::with(|scratch| self.rows(kernel, x, residual, out, scratch));
+            scratch::with(|scratch| self.rows(kernel, x, Sink::Floats { out, residual }, scratch));
         });
     }
 
     /// The rows of `x`, on this thread, a few at a time so that what is quantised and what comes out stay in cache.
-    pub(super) fn rows(&self, kernel: Kernel, x: &[f32], residual: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+    pub(super) fn rows(&self, kernel: Kernel, x: &[f32], mut sink: Sink, scratch: &mut Scratch) {
         let (depth, columns) = (self.depth(), self.columns());
         let rows = x.len() / depth;
         if rows == 0 {
@@ -123,34 +172,68 @@ impl Dense {
         };
         // No block of a few rows is left over.
         let block = rows.div_ceil(rows.div_ceil(most)).next_multiple_of(ROW_QUANTUM);
-        for (i, (x, out)) in x.chunks(block * depth).zip(out.chunks_mut(block * columns)).enumerate() {
-            let residual = if residual.is_empty() { residual } else { &residual[i * block * columns..][..out.len()] };
+        for (i, x) in x.chunks(block * depth).enumerate() {
+            let sink = sink.rows(i * block..i * block + x.len() / depth, columns);
             match &self.matrix {
                 Matrix::Int8(packed) => {
                     scratch.rows.quantise(kernel, x, depth);
-                    for first in (0..packed.panels()).step_by(panels) {
-                        let column = first * PANEL;
-                        let residual = if residual.is_empty() { residual } else { &residual[column..] };
-                        let finish = Finish { activation: self.activation, residual };
-                        let range = first..packed.panels().min(first.saturating_add(panels));
-                        kernel.multiply(&scratch.rows, packed, range, finish, &mut out[column..], columns);
-                    }
+                    self.product(kernel, scratch.rows.view(), packed, panels, sink);
                 }
                 Matrix::Weights(matrix) => {
-                    let finish = Finish { activation: self.activation, residual };
                     let strides = Strides::dense(x.len() / depth, depth);
-                    matrix.multiply(kernel, x, strides, 0, columns, finish, out, columns);
+                    self.float_product(kernel, x, matrix, strides, sink);
                 }
+            }
+        }
+    }
+
+    /// `panels` panels of columns at a time.
+    fn product(&self, kernel: Kernel, rows: View, packed: &Packed, panels: usize, mut sink: Sink) {
+        for first in (0..packed.panels()).step_by(panels) {
+            let column = first * PANEL;
+            let range = first..packed.panels().min(first.saturating_add(panels));
+            match &mut sink {
+                Sink::Floats { out, residual } => {
+                    let residual = if residual.is_empty() { residual } else { &residual[column..] };
+                    let finish = Finish { activation: self.activation, residual };
+                    kernel.multiply(rows, packed, range, finish, &mut out[column..], packed.columns());
+                }
+                Sink::Levels(out) => {
+                    kernel.multiply_to_levels(rows, packed, range, &mut out[column..], padded(packed.columns()));
+                }
+            }
+        }
+    }
+
+    fn float_product(&self, kernel: Kernel, x: &[f32], matrix: &Columns, strides: Strides, sink: Sink) {
+        let columns = matrix.columns();
+        match sink {
+            Sink::Floats { out, residual } => {
+                let finish = Finish { activation: self.activation, residual };
+                matrix.multiply(kernel, x, strides, 0, columns, finish, out, columns);
+            }
+            Sink::Levels(out) => matrix.multiply_to_levels(kernel, x, strides, out, padded(columns)),
+        }
+    }
+
+    /// The rows of `levels`, padded and in units of `step`, on this thread; of a layer from [`Dense::for_levels`].
+    pub(super) fn levels(&self, kernel: Kernel, levels: &[u8], step: f32, residual: &[f32], out: &mut [f32]) {
+        let (depth, columns) = (self.depth(), self.columns());
+        let (steps, mut sink) = ([step; BLOCK], Sink::Floats { out, residual });
+        for (i, levels) in levels.chunks(BLOCK * depth).enumerate() {
+            let rows = levels.len() / depth;
+            if let Matrix::Int8(packed) = &self.matrix {
+                let sink = sink.rows(i * BLOCK..i * BLOCK + rows, columns);
+                self.product(kernel, rows_of_levels(levels, depth, &steps[..rows]), packed, usize::MAX, sink);
             }
         }
     }
 
     /// The rows of `x` that `strides` describes, on this thread; `None` when activations must be quantised, which needs rows
     /// in one piece.
-    pub(super) fn strided(&self, kernel: Kernel, x: &[f32], strides: Strides, out: &mut [f32]) -> Option<()> {
+    pub(super) fn strided(&self, kernel: Kernel, x: &[f32], strides: Strides, sink: Sink) -> Option<()> {
         let Matrix::Weights(matrix) = &self.matrix else { return None };
-        let finish = Finish { activation: self.activation, residual: &[] };
-        matrix.multiply(kernel, x, strides, 0, self.columns(), finish, out, self.columns());
+        self.float_product(kernel, x, matrix, strides, sink);
         Some(())
     }
 
@@ -168,7 +251,7 @@ impl Dense {
                 let finish = Finish { activation: self.activation, residual };
                 match &self.matrix {
                     Matrix::Int8(packed) => {
-                        kernel.multiply(rows, packed, panel..panel + width.div_ceil(PANEL), finish, out, width);
+                        kernel.multiply(rows.view(), packed, panel..panel + width.div_ceil(PANEL), finish, out, width);
                     }
                     Matrix::Weights(matrix) => {
                         matrix.multiply(kernel, x, Strides::dense(1, x.len()), first, width, finish, out, width);

@@ -5,12 +5,12 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::Operator;
 use crate::engine::threads;
-use crate::kernels::{self, Activation, Kernel, Lines, Taps, Window};
+use crate::kernels::{self, Activation, Kernel, LevelTaps, Lines, Taps, Window};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Depthwise {
     pub(super) window: Window,
-    activation: Activation,
+    pub(super) activation: Activation,
 }
 
 #[derive(Debug)]
@@ -77,6 +77,12 @@ impl Operator for Depthwise {
 }
 
 impl Depthwise {
+    /// The same layer from levels to levels.
+    pub(super) fn level_taps(&self, constants: &Constants, steps: [f32; 2]) -> LevelTaps {
+        let Constants { weight, scale, bias } = constants;
+        LevelTaps::new(self.window, weight, scale, bias, steps)
+    }
+
     pub(super) fn taps<'a>(&self, constants: &'a Constants) -> Taps<'a> {
         let Constants { weight, scale, bias } = constants;
         Taps { weight, scale, bias, activation: self.activation }

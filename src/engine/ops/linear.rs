@@ -10,7 +10,7 @@ use crate::kernels::Activation;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Linear {
-    activation: Activation,
+    pub(super) activation: Activation,
     precision: Precision,
 }
 

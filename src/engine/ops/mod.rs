@@ -16,7 +16,7 @@
 
 pub(super) mod attend;
 mod attention;
-mod conv;
+pub(super) mod conv;
 mod dense;
 mod depthwise;
 mod folded_attention;

@@ -10,6 +10,8 @@ pub(super) struct Scratch {
     pub(super) patches: Vec<f32>,
     pub(super) wide: Floats,
     pub(super) middle: Floats,
+    /// Rows of a picture in levels, side by side.
+    pub(super) laid: Floats,
     pub(super) queries: Vec<f32>,
     pub(super) logits: Vec<f32>,
     /// Per head, of the thread that runs the operator.

@@ -82,7 +82,7 @@ impl Sequence<'_> {
                             softmax_to_bytes(kernel, logits, kernel.positive_max(), &mut bytes[..seen])
                         });
                         let out = &mut out[head * head_width..];
-                        kernel.multiply(weights, values, 0..values.panels(), Finish::NONE, out, width);
+                        kernel.multiply(weights.view(), values, 0..values.panels(), Finish::NONE, out, width);
                     }
                 }
             });
@@ -111,7 +111,7 @@ impl Sequence<'_> {
         scratch.rows.quantise(kernel, &scratch.queries, head_width);
         let stride = panels * PANEL;
         scratch.logits.resize(scratch.logits.len().max(rows * stride), 0.0);
-        kernel.multiply(&scratch.rows, keys, 0..panels, Finish::NONE, &mut scratch.logits, stride);
+        kernel.multiply(scratch.rows.view(), keys, 0..panels, Finish::NONE, &mut scratch.logits, stride);
         stride
     }
 }

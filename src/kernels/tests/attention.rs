@@ -20,7 +20,7 @@ fn softmax_weighs_values_like_floats() {
             let mut rows = Rows::default();
             rows.fill(1, tokens, |_, bytes| softmax_to_bytes(kernel, &logits, kernel.positive_max(), bytes));
             let mut out = vec![0.0; width];
-            kernel.multiply(&rows, &packed, 0..packed.panels(), Finish::NONE, &mut out, width);
+            kernel.multiply(rows.view(), &packed, 0..packed.panels(), Finish::NONE, &mut out, width);
             for (n, found) in out.iter().enumerate() {
                 let wanted: f64 =
                     (0..tokens).map(|t| weights[t] * f64::from(values[t * (width + 3) + n])).sum::<f64>() / total;

@@ -4,6 +4,7 @@ use super::*;
 
 mod attention;
 mod floats;
+mod levels;
 mod products;
 
 /// Deterministic floats in -1..1.
@@ -73,8 +74,8 @@ fn product(kernel: Kernel, x: &[f32], weights: &Packed) -> Vec<f32> {
     rows.quantise(kernel, x, weights.depth());
     let columns = weights.columns();
     // Sentinels around the result show a store out of place.
-    let mut out = vec![77.0; rows.count() * (columns + 1)];
-    kernel.multiply(&rows, weights, 0..weights.panels(), Finish::NONE, &mut out, columns + 1);
+    let mut out = vec![77.0; rows.view().count() * (columns + 1)];
+    kernel.multiply(rows.view(), weights, 0..weights.panels(), Finish::NONE, &mut out, columns + 1);
     for row in out.chunks(columns + 1) {
         assert_eq!(row[columns], 77.0, "{} wrote past its columns", kernel.name());
     }

@@ -1,0 +1,146 @@
+//! Products of four bytes a lane: what the depthwise convolution of levels is written in, once for every instruction set.
+
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+#[cfg(target_arch = "aarch64")]
+pub(super) use neon::{Mull, Sdot};
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::{Half, HalfVnni, WideVnni};
+
+use super::lanes::{Array, Lanes};
+use super::levels::{LIFT, TOP_LEVEL};
+
+/// [`Dots::BLANK`] of signed levels.
+const SIGNED: u8 = (-LIFT) as u8;
+
+/// Sums of whole numbers, one for each lane of `V`.
+///
+/// # Safety
+/// Every method needs the instruction set of its type; pointers must be good for what is read and written.
+pub(super) trait Dots: Copy {
+    /// The floats that sums become.
+    type V: Lanes;
+    type Sums: Copy;
+    /// Four bytes for each lane.
+    type Bytes: Copy;
+    /// Channels that are interleaved at a time, a multiple of 16.
+    const CHANNELS: usize;
+    /// The byte of level 0; where it is not 0, levels are signed.
+    const BLANK: u8;
+    unsafe fn start(from: *const i32) -> Self::Sums;
+    unsafe fn bytes(from: *const u8) -> Self::Bytes;
+    /// `sums + x[0] w[0] + x[1] w[1] + x[2] w[2] + x[3] w[3]` in each lane.
+    unsafe fn dot(sums: Self::Sums, x: Self::Bytes, w: Self::Bytes) -> Self::Sums;
+    unsafe fn floats(sums: Self::Sums) -> Self::V;
+    /// `sums * ends[0] + ends[1]` as levels, each register's `pitch` bytes after the one before.
+    #[inline(always)]
+    unsafe fn levels<const N: usize>(sums: [Self::Sums; N], ends: [Self::V; 2], to: *mut u8, pitch: usize) {
+        for (i, sums) in sums.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let y = Self::floats(sums).fused(ends[0], ends[1]);
+                let y = y.above(Self::V::splat(0.0)).below(Self::V::splat(TOP_LEVEL));
+                y.bytes(Self::V::splat(1.0), Self::BLANK, to.add(i * pitch));
+            }
+        }
+    }
+    /// Four rows of `CHANNELS` bytes, those of a channel side by side.
+    unsafe fn interleave(rows: [*const u8; 4], to: *mut u8);
+    /// The same for 16 channels.
+    unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8);
+}
+
+/// The reference, for any machine: signed bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Plain;
+
+impl Dots for Plain {
+    type V = Array<4, true>;
+    type Sums = [i32; 4];
+    type Bytes = [i8; 16];
+    const CHANNELS: usize = 16;
+    const BLANK: u8 = SIGNED;
+    #[inline(always)]
+    unsafe fn start(from: *const i32) -> [i32; 4] {
+        // SAFETY: `from` is good for 4 numbers, as the caller promises.
+        unsafe { from.cast::<[i32; 4]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn bytes(from: *const u8) -> [i8; 16] {
+        // SAFETY: `from` is good for 16 bytes, as the caller promises.
+        unsafe { from.cast::<[i8; 16]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn dot(sums: [i32; 4], x: [i8; 16], w: [i8; 16]) -> [i32; 4] {
+        let product = |i: usize| i32::from(x[i]) * i32::from(w[i]);
+        std::array::from_fn(|i| sums[i] + (4 * i..4 * i + 4).map(product).sum::<i32>())
+    }
+    #[inline(always)]
+    unsafe fn floats(sums: [i32; 4]) -> Self::V {
+        // SAFETY: there are 4.
+        unsafe { Self::V::from_whole(sums.as_ptr()) }
+    }
+    #[inline(always)]
+    unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { Self::interleave_16(rows, to) }
+    }
+    #[inline(always)]
+    unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {
+        for channel in 0..16 {
+            for (i, row) in rows.iter().enumerate() {
+                // SAFETY: rows are good for 16 bytes and `to` for 64, as the caller promises.
+                unsafe { to.add(channel * 4 + i).write(*row.add(channel)) };
+            }
+        }
+    }
+}
+
+/// Compiles the `#[inline(always)]` unsafe function `$body::<D: Dots>` for each instruction set and calls the right one.
+macro_rules! multidots {
+    ($(#[$doc:meta])* $vis:vis unsafe fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $body:ident) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        $vis unsafe fn $name(kernel: $crate::kernels::Kernel, $($arg: $type),*) {
+            use $crate::kernels::{Set, dots};
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+            unsafe fn wide($($arg: $type),*) {
+                // SAFETY: the caller's promise; this function has the features.
+                unsafe { $body::<dots::WideVnni>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,avxvnni")]
+            unsafe fn half_vnni($($arg: $type),*) {
+                // SAFETY: the caller's promise; this function has the features.
+                unsafe { $body::<dots::HalfVnni>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn half($($arg: $type),*) {
+                // SAFETY: the caller's promise; this function has the features.
+                unsafe { $body::<dots::Half>($($arg),*) }
+            }
+            // SAFETY: the caller's promise; a kernel of a set exists only where its features were detected.
+            unsafe {
+                match kernel.0 {
+                    #[cfg(target_arch = "x86_64")]
+                    Set::Avx512Vnni => wide($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    Set::AvxVnni => half_vnni($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    Set::Avx2 => half($($arg),*),
+                    #[cfg(target_arch = "aarch64")]
+                    Set::NeonI8mm | Set::NeonDot => $body::<dots::Sdot>($($arg),*),
+                    #[cfg(target_arch = "aarch64")]
+                    Set::Neon => $body::<dots::Mull>($($arg),*),
+                    Set::Plain => $body::<dots::Plain>($($arg),*),
+                }
+            }
+        }
+    };
+}
+pub(super) use multidots;

@@ -1,0 +1,173 @@
+//! 512-bit and 256-bit registers of x86-64.
+
+use std::arch::x86_64::*;
+
+use super::{Dots, TOP_LEVEL};
+
+// SAFETY of every block below: the caller promises the instruction set and the room behind pointers.
+
+/// AVX-512 with VNNI: levels as they are.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct WideVnni;
+
+/// AVX-VNNI: levels as they are.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct HalfVnni;
+
+/// AVX2: signed levels, the weight's sign given to them as in the product of matrices.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Half;
+
+#[inline(always)]
+unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {
+    // SAFETY: see above.
+    unsafe {
+        let [a, b, c, d] = rows.map(|row| _mm_loadu_si128(row.cast()));
+        let (ab, cd) = (_mm_unpacklo_epi8(a, b), _mm_unpacklo_epi8(c, d));
+        let (ef, gh) = (_mm_unpackhi_epi8(a, b), _mm_unpackhi_epi8(c, d));
+        let to = to.cast::<__m128i>();
+        _mm_storeu_si128(to, _mm_unpacklo_epi16(ab, cd));
+        _mm_storeu_si128(to.add(1), _mm_unpackhi_epi16(ab, cd));
+        _mm_storeu_si128(to.add(2), _mm_unpacklo_epi16(ef, gh));
+        _mm_storeu_si128(to.add(3), _mm_unpackhi_epi16(ef, gh));
+    }
+}
+
+/// 32 channels. Unpacking works within halves of a register, so 4 bytes each are dealt out to them first.
+#[inline(always)]
+unsafe fn interleave_32(rows: [*const u8; 4], to: *mut u8) {
+    // SAFETY: see above.
+    unsafe {
+        let deal = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+        let [a, b, c, d] = rows.map(|row| _mm256_permutevar8x32_epi32(_mm256_loadu_si256(row.cast()), deal));
+        let (ab, cd) = (_mm256_unpacklo_epi8(a, b), _mm256_unpacklo_epi8(c, d));
+        let (ef, gh) = (_mm256_unpackhi_epi8(a, b), _mm256_unpackhi_epi8(c, d));
+        let to = to.cast::<__m256i>();
+        _mm256_storeu_si256(to, _mm256_unpacklo_epi16(ab, cd));
+        _mm256_storeu_si256(to.add(1), _mm256_unpackhi_epi16(ab, cd));
+        _mm256_storeu_si256(to.add(2), _mm256_unpacklo_epi16(ef, gh));
+        _mm256_storeu_si256(to.add(3), _mm256_unpackhi_epi16(ef, gh));
+    }
+}
+
+impl Dots for WideVnni {
+    type V = __m512;
+    type Sums = __m512i;
+    type Bytes = __m512i;
+    const CHANNELS: usize = 64;
+    const BLANK: u8 = 0;
+    #[inline(always)]
+    unsafe fn start(from: *const i32) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn bytes(from: *const u8) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn dot(sums: __m512i, x: __m512i, w: __m512i) -> __m512i {
+        // SAFETY: see above.
+        unsafe { _mm512_dpbusd_epi32(sums, x, w) }
+    }
+    #[inline(always)]
+    unsafe fn floats(sums: __m512i) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_cvtepi32_ps(sums) }
+    }
+    #[inline(always)]
+    unsafe fn levels<const N: usize>(sums: [__m512i; N], ends: [__m512; 2], to: *mut u8, pitch: usize) {
+        // SAFETY: see above. Packing holds values at 0 from below; the level above is held before, where NaN is let through,
+        // which becomes less than any number.
+        unsafe {
+            let deal = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let top = _mm512_set1_ps(TOP_LEVEL);
+            for (i, four) in sums.chunks(4).enumerate() {
+                let mut whole = [_mm512_setzero_si512(); 4];
+                for (sum, whole) in four.iter().zip(&mut whole) {
+                    let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(*sum), ends[0], ends[1]);
+                    *whole = _mm512_cvtps_epi32(_mm512_min_ps(top, y));
+                }
+                let [a, b, c, d] = whole;
+                let bytes = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+                let bytes = _mm512_permutexvar_epi32(deal, bytes);
+                let to = to.add(i * 4 * pitch);
+                let parts = [
+                    _mm512_castsi512_si128(bytes),
+                    _mm512_extracti32x4_epi32::<1>(bytes),
+                    _mm512_extracti32x4_epi32::<2>(bytes),
+                    _mm512_extracti32x4_epi32::<3>(bytes),
+                ];
+                for (j, part) in parts.into_iter().take(four.len()).enumerate() {
+                    _mm_storeu_si128(to.add(j * pitch).cast(), part);
+                }
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
+        // SAFETY: see above. 4 bytes each are dealt out to the quarters, within which unpacking works.
+        unsafe {
+            let deal = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let [a, b, c, d] = rows.map(|row| _mm512_permutexvar_epi32(deal, _mm512_loadu_si512(row.cast())));
+            let (ab, cd) = (_mm512_unpacklo_epi8(a, b), _mm512_unpacklo_epi8(c, d));
+            let (ef, gh) = (_mm512_unpackhi_epi8(a, b), _mm512_unpackhi_epi8(c, d));
+            let to = to.cast::<__m512i>();
+            _mm512_storeu_si512(to, _mm512_unpacklo_epi16(ab, cd));
+            _mm512_storeu_si512(to.add(1), _mm512_unpackhi_epi16(ab, cd));
+            _mm512_storeu_si512(to.add(2), _mm512_unpacklo_epi16(ef, gh));
+            _mm512_storeu_si512(to.add(3), _mm512_unpackhi_epi16(ef, gh));
+        }
+    }
+    #[inline(always)]
+    unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {
+        // SAFETY: see above.
+        unsafe { interleave_16(rows, to) }
+    }
+}
+
+macro_rules! half {
+    ($name:ident, $dot:expr, $blank:expr) => {
+        impl Dots for $name {
+            type V = __m256;
+            type Sums = __m256i;
+            type Bytes = __m256i;
+            const CHANNELS: usize = 32;
+            const BLANK: u8 = $blank;
+            #[inline(always)]
+            unsafe fn start(from: *const i32) -> __m256i {
+                // SAFETY: see above.
+                unsafe { _mm256_loadu_si256(from.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn bytes(from: *const u8) -> __m256i {
+                // SAFETY: see above.
+                unsafe { _mm256_loadu_si256(from.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn dot(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
+                // SAFETY: see above.
+                unsafe { $dot(sums, x, w) }
+            }
+            #[inline(always)]
+            unsafe fn floats(sums: __m256i) -> __m256 {
+                // SAFETY: see above.
+                unsafe { _mm256_cvtepi32_ps(sums) }
+            }
+            #[inline(always)]
+            unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
+                // SAFETY: see above.
+                unsafe { interleave_32(rows, to) }
+            }
+            #[inline(always)]
+            unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {
+                // SAFETY: see above.
+                unsafe { interleave_16(rows, to) }
+            }
+        }
+    };
+}
+
+half!(HalfVnni, _mm256_dpbusd_avx_epi32, 0);
+half!(Half, crate::kernels::avx2::dot, super::SIGNED);
