@@ -76,8 +76,43 @@ impl Columns {
         assert!(first.is_multiple_of(PANEL) && columns > 0 && first + columns <= self.columns, "columns");
         finish.check(rows, columns, out, stride);
         // SAFETY: the sizes were checked above, and `kernel` proves that the machine has the instructions.
-        unsafe { multiply(kernel, self, x, strides, first, columns, finish, out, stride) };
+        unsafe {
+            #[cfg(target_arch = "aarch64")]
+            if kernel.0 != super::Set::Plain && rows >= super::neon_float::ROWS && self.depth <= super::neon_float::DEEP
+            {
+                self.multiply_many(x, strides, first, columns, finish, out, stride);
+                return finish.rest(kernel, rows, columns, out, stride);
+            }
+            multiply(kernel, self, x, strides, first, columns, finish, out, stride);
+        }
         finish.rest(kernel, rows, columns, out, stride);
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+impl Columns {
+    /// The same for rows of which there are enough to turn weights into floats first.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn multiply_many(
+        &self,
+        x: &[f32],
+        strides: Strides,
+        first: usize,
+        columns: usize,
+        finish: Finish,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        let ending = finish.ending(&self.scale[first..], &self.bias[first..], out, stride, columns);
+        let mut panel = super::neon_float::Panel::uninit();
+        for column in (0..columns).step_by(PANEL) {
+            let weights = self.bytes[(first + column) * self.depth..].as_ptr();
+            // SAFETY: the caller checked the sizes, and panels are padded to 16 columns.
+            unsafe {
+                let ending = ending.at_column(column);
+                super::neon_float::Product { x: x.as_ptr(), strides, weights, ending }.run(&mut panel);
+            }
+        }
     }
 }
 

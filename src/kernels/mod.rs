@@ -18,6 +18,7 @@
 //! | `plain` | the reference, for any machine |
 //! | `avx512_vnni`, `avx_vnni`, `avx2` | x86-64 |
 //! | `neon_i8mm`, `neon_dot`, `neon` | AArch64 with products of matrices, with dot products, with neither |
+//! | `neon_float` | AArch64, float activations |
 //!
 //! The kernel is chosen when the program runs. `LOOKOUT_KERNEL` (a name of [`Kernel::name`]) picks another of those
 //! that the machine has.
@@ -45,6 +46,8 @@ mod avx_vnni;
 mod neon;
 #[cfg(target_arch = "aarch64")]
 mod neon_dot;
+#[cfg(target_arch = "aarch64")]
+mod neon_float;
 #[cfg(target_arch = "aarch64")]
 mod neon_i8mm;
 #[cfg(target_arch = "x86_64")]
@@ -199,7 +202,7 @@ impl Kernel {
         let columns = weights.columns().min(panels.end * PANEL) - first;
         finish.check(count, columns, out, stride);
         let tile = Tile {
-            rows: rows.bytes().as_ptr(),
+            rows: rows.start(),
             depth: rows.depth(),
             weights: weights.panel(panels.start),
             start: if rows.form() == Form::Offset { weights.correction()[first..].as_ptr() } else { std::ptr::null() },
