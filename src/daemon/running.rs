@@ -252,11 +252,9 @@ impl Daemon {
 
     fn stop_links(&self, which: impl Fn(&str) -> bool, until: Instant) {
         let mut links = self.hub.links.write().unwrap_or_else(PoisonError::into_inner);
-        let (gone, kept) = std::mem::take(&mut *links).into_iter().partition(|link: &Box<dyn Link>| which(&link.status().name));
-        *links = kept;
+        let gone: Vec<_> = links.extract_if(.., |link| which(&link.status().name)).collect();
         // A link may ask for the status while it ends.
         drop(links);
-        let gone: Vec<Box<dyn Link>> = gone;
         std::thread::scope(|scope| {
             for mut link in gone {
                 scope.spawn(move || link.stop(until));

@@ -23,7 +23,7 @@ use super::pulse::Pulse;
 use super::reply;
 use super::status::{CameraScore, TriggerStatus};
 use super::trigger::Trigger;
-use super::watch::{Order, Query};
+use super::running::{Order, Query};
 
 /// How long a caption or boxes may hold up the message of an event.
 const MOST_SPEAKING: Duration = Duration::from_secs(2);
@@ -87,7 +87,7 @@ impl Watcher {
         reports: Sender<Report>,
         last_id: EventId,
     ) -> Result<Self> {
-        let plan = Plan::new(&looker, triggers, None).map_err(|(error, _)| error)?;
+        let plan = Plan::new(&looker, triggers)?;
         let seen = eyes.into_iter().map(Seen::new).collect();
         let watcher = Self { looker, seen, plan, pulse, reports, last_id, changed: false };
         watcher.publish();
@@ -336,18 +336,11 @@ impl Watcher {
             Order::Stop => {}
             Order::Triggers(triggers, done) => {
                 let kept: Vec<String> = triggers.iter().map(|trigger| trigger.name.clone()).collect();
-                self.release_all(|trigger, _| !kept.contains(&trigger.name));
-                let old = std::mem::replace(&mut self.plan, Plan::empty());
-                let outcome = match Plan::new(&self.looker, triggers, Some(old)) {
-                    Ok(plan) => {
-                        self.plan = plan;
-                        Ok(())
-                    }
-                    Err((error, old)) => {
-                        self.plan = old.unwrap_or_else(Plan::empty);
-                        Err(error)
-                    }
-                };
+                let outcome = Plan::new(&self.looker, triggers).map(|mut plan| {
+                    self.release_all(|trigger, _| !kept.contains(&trigger.name));
+                    plan.take_over(std::mem::replace(&mut self.plan, Plan::empty()));
+                    self.plan = plan;
+                });
                 self.look_anew();
                 self.publish();
                 let _ = done.send(outcome);
