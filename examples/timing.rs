@@ -79,7 +79,10 @@ fn race(towers: &[(&ImageTower, Vec<f32>)], rounds: usize) -> Vec<f64> {
 fn main() -> lookout::Result<()> {
     println!("{} kernels, one thread, least of many runs", kernel_name());
     let default = ImageTower::load(&Bundle::open(&Bundle::default_path()?)?, &Options { threads: 1 })?;
-    let ms = race(&[(&default, Noise(2).floats(3 * 256 * 256))], if std::env::args().any(|a| a == "tower") { 500 } else { 100 })[0];
+    let ms = race(
+        &[(&default, Noise(2).floats(3 * 256 * 256))],
+        if std::env::args().any(|a| a == "tower") { 500 } else { 100 },
+    )[0];
     println!("image tower of the default bundle: {ms:.3} ms");
     if std::env::args().any(|a| a == "tower") {
         return Ok(());

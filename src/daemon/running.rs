@@ -200,7 +200,9 @@ impl Daemon {
     fn change_cameras(&mut self, old: &Config, new: &Config) -> Result<()> {
         let mut cameras = self.hub.cameras.write().unwrap_or_else(PoisonError::into_inner);
         let kept = |section: &CameraSection| {
-            old.cameras.iter().any(|before| before.camera() == section.camera())
+            old.cameras
+                .iter()
+                .any(|before| before.camera() == section.camera())
                 .then(|| cameras.iter().find(|camera| camera.name() == section.name).cloned())
                 .flatten()
         };

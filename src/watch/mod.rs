@@ -30,10 +30,10 @@ pub use pulse::Pulse;
 pub use question::{
     Answer, FindEvents, FoundEvent, FoundEvents, MAX_REQUEST_BYTES, Question, Reply, Request, Snapshot, TASKS,
 };
-pub use status::{CameraScore, LinkStatus, MemoryStatus, Status, TriggerStatus};
-pub use trigger::{Hours, MAX_NAME, Trigger, check_name};
 #[cfg(feature = "engine")]
 pub use running::{QUEUE, Setup, Watch};
+pub use status::{CameraScore, LinkStatus, MemoryStatus, Status, TriggerStatus};
+pub use trigger::{Hours, MAX_NAME, Trigger, check_name};
 #[cfg(feature = "engine")]
 pub use watcher::Eye;
 #[cfg(feature = "engine")]
