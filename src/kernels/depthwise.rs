@@ -4,7 +4,7 @@
 //! are wholly outside are left out. Each channel is summed alone, so every instruction set gives the same bits, but for the
 //! plain build on x86-64, which does not fuse multiply and add.
 
-use super::lanes::{Lanes, multilanes};
+use super::lanes::{Lanes, multilanes, unroll};
 use super::{Activation, Kernel, activate};
 
 /// How a kernel slides over a picture `[height, width, channels]`.
@@ -91,11 +91,6 @@ pub fn depthwise(kernel: Kernel, lines: Lines, window: Window, taps: Taps, first
 /// Output columns that are summed in registers at a time.
 const COLUMNS: usize = 8;
 
-/// Calls the block for each number, with it as a constant.
-macro_rules! unroll {
-    ($i:ident in $($number:literal)* => $block:block) => { $( { const $i: usize = $number; $block } )* };
-}
-
 /// One block of channels of the convolution.
 struct Channels<'a> {
     lines: Lines<'a>,
@@ -120,7 +115,7 @@ impl Channels<'_> {
         // SAFETY: a whole register of channels is left from `start` on.
         unsafe {
             let y = match self.taps.activation.high() {
-                Some(high) => y.above(V::splat(0.0)).below(V::splat(high)),
+                Some(high) => y.hold(V::splat(high)),
                 None => y,
             };
             y.store(to.add(self.start));
@@ -150,22 +145,32 @@ impl Channels<'_> {
                     let at = column.min(columns.saturating_sub(COLUMNS));
                     let left = (at * S) as isize - self.window.pads[1] as isize;
                     let out = out.as_mut_ptr().add(at * self.channels);
-                    if left >= 0 && left as usize + (COLUMNS - 1) * S + K <= width {
-                        self.tile::<V, K, S, false>(lines, left, weights, COLUMNS, out);
+                    let wanted = (COLUMNS - 1) * S + K;
+                    if left >= 0 && left as usize + wanted <= width {
+                        self.tile::<V, K, S, false>(lines, left, u32::MAX, weights, COLUMNS, out);
                     } else {
-                        self.tile::<V, K, S, true>(lines, left, weights, columns.min(COLUMNS), out);
+                        let low = (-left).clamp(0, wanted as isize);
+                        let high = (width as isize - left).clamp(low, wanted as isize);
+                        let inside = (1u32 << high) - (1 << low);
+                        if columns >= COLUMNS {
+                            self.tile::<V, K, S, true>(lines, left, inside, weights, COLUMNS, out);
+                        } else {
+                            self.tile::<V, K, S, true>(lines, left, inside, weights, columns, out);
+                        }
                     }
                 }
             }
         }
     }
 
-    /// The first `count` of COLUMNS results side by side.
+    /// The first `count` of COLUMNS results side by side. Bit `i` of `inside` says whether column `left + i` is in the
+    /// picture, which all are unless it is an EDGE.
     #[inline(always)]
     unsafe fn tile<V: Lanes, const K: usize, const S: usize, const EDGE: bool>(
         &self,
         lines: &[*const f32],
         left: isize,
+        inside: u32,
         weights: &[[V; K]],
         count: usize,
         out: *mut f32,
@@ -174,13 +179,22 @@ impl Channels<'_> {
         unsafe {
             let mut sums = [V::splat(0.0); COLUMNS];
             for (line, weights) in lines.iter().zip(weights) {
-                self.add::<V, K, S, EDGE>(*line, left, weights, &mut sums);
+                self.add::<V, K, S, EDGE>(*line, left, inside, weights, &mut sums);
             }
             let scale = V::load(self.taps.scale.as_ptr().add(self.start));
             let bias = V::load(self.taps.bias.as_ptr().add(self.start));
+            for sum in &mut sums {
+                *sum = sum.fused(scale, bias);
+            }
+            if let Some(high) = self.taps.activation.high() {
+                let high = V::splat(high);
+                for sum in &mut sums {
+                    *sum = sum.hold(high);
+                }
+            }
             unroll! { J in 0 1 2 3 4 5 6 7 => {
                 if J < count {
-                    self.write(sums[J].fused(scale, bias), out.add(J * self.channels));
+                    sums[J].store(out.add(J * self.channels + self.start));
                 }
             }}
         }
@@ -192,21 +206,16 @@ impl Channels<'_> {
         &self,
         line: *const f32,
         left: isize,
+        inside: u32,
         weights: &[V; K],
         sums: &mut [V; COLUMNS],
     ) {
-        let width = self.lines.size[1];
+        let weights: [V; K] = std::array::from_fn(|kx| weights[kx].kept());
+        // Adding what is outside, zeros, would change nothing.
         unroll! { I in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 => {
-            if I < (COLUMNS - 1) * S + K {
-                let column = left + I as isize;
+            if I < (COLUMNS - 1) * S + K && (!EDGE || inside >> I & 1 != 0) {
                 // SAFETY: the column lies in the picture, by the test here or by the caller's.
-                let x = unsafe {
-                    if EDGE && !(0..width as isize).contains(&column) {
-                        V::splat(0.0)
-                    } else {
-                        V::load(line.offset(column * self.channels as isize))
-                    }
-                };
+                let x = unsafe { V::load(line.offset((left + I as isize) * self.channels as isize)) };
                 unroll! { KX in 0 1 2 3 4 => {
                     let steps = I.wrapping_sub(KX);
                     if KX < K && steps.is_multiple_of(S) && steps / S < COLUMNS {
@@ -278,6 +287,10 @@ unsafe fn body<V: Lanes>(lines: Lines, window: Window, taps: Taps, first: usize,
             if channels < V::COUNT {
                 for start in 0..channels {
                     at(start).any::<V::One>(first, columns, out);
+                }
+            } else if channels >= V::Two::COUNT {
+                for start in (0..channels).step_by(V::Two::COUNT) {
+                    at(start.min(channels - V::Two::COUNT)).block::<V::Two>(first, columns, out);
                 }
             } else {
                 for start in (0..channels).step_by(V::COUNT) {

@@ -1,8 +1,11 @@
 //! What follows a product: scales, bias, activation, residual, and the store.
 
-use super::lanes::Lanes;
+use std::array::from_fn;
+use std::mem::MaybeUninit;
+
+use super::lanes::{Lanes, unroll};
 use super::levels::TOP_LEVEL;
-use super::{Activation, Kernel, activate, add};
+use super::{Activation, Kernel, PANEL, activate, add};
 
 /// What follows a product: `activation(x W + b) + residual`.
 #[derive(Debug, Clone, Copy)]
@@ -140,6 +143,130 @@ impl Ending {
         }
     }
 
+    /// Finishes `ROWS` rows (at most 6) of `WIDTH` registers of sums without a way through memory; `SCALED` where rows have
+    /// scales.
+    ///
+    /// # Safety
+    /// The rows and the columns, all of them, must be of this result, and the machine must have the instructions of `V`.
+    #[inline(always)]
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    pub(super) unsafe fn finish<V: Lanes, const SCALED: bool, const ROWS: usize, const WIDTH: usize>(
+        self,
+        sums: [[V; WIDTH]; ROWS],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if !self.levels.is_null() {
+                return self.finish_levels::<V, SCALED, ROWS, WIDTH>(sums);
+            }
+            match (self.high.is_some(), self.residual.is_null()) {
+                (false, true) => self.finish_as::<V, SCALED, false, false, ROWS, WIDTH>(sums),
+                (false, false) => self.finish_as::<V, SCALED, false, true, ROWS, WIDTH>(sums),
+                (true, true) => self.finish_as::<V, SCALED, true, false, ROWS, WIDTH>(sums),
+                (true, false) => self.finish_as::<V, SCALED, true, true, ROWS, WIDTH>(sums),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish_as<
+        V: Lanes,
+        const SCALED: bool,
+        const HOLD: bool,
+        const ADD: bool,
+        const ROWS: usize,
+        const WIDTH: usize,
+    >(
+        self,
+        sums: [[V; WIDTH]; ROWS],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let high = V::splat(self.high.unwrap_or_default());
+            let load = |v: usize| {
+                let column = v * V::COUNT;
+                (V::load(self.scale.add(column)), V::load(self.bias.add(column)))
+            };
+            // A wide block has no registers left to keep them in.
+            let kept: [_; WIDTH] = from_fn(load);
+            unroll! { M in 0 1 2 3 4 5 => {
+                if M < ROWS {
+                    let row = if SCALED { V::splat(*self.row_scale.add(M)) } else { V::splat(1.0) };
+                    // All of a row before its stores, after which scales would be read again.
+                    let y: [V; WIDTH] = from_fn(|v| {
+                        let (scale, bias) = if WIDTH <= 2 { kept[v] } else { load(v) };
+                        let y = sums[M][v].fused(if SCALED { row.times(scale) } else { scale }, bias);
+                        let y = if HOLD { y.hold(high) } else { y };
+                        if ADD { y.plus(V::load(self.residual.add(M * self.stride + v * V::COUNT))) } else { y }
+                    });
+                    for (v, y) in y.into_iter().enumerate() {
+                        y.store(self.out.add(M * self.stride + v * V::COUNT));
+                    }
+                }
+            }}
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish_levels<V: Lanes, const SCALED: bool, const ROWS: usize, const WIDTH: usize>(
+        self,
+        sums: [[V; WIDTH]; ROWS],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let y = |m: usize, v: usize| {
+                let column = v * V::COUNT;
+                let (scale, bias) = (V::load(self.scale.add(column)), V::load(self.bias.add(column)));
+                sums[m][v].fused(if SCALED { V::splat(*self.row_scale.add(m)).times(scale) } else { scale }, bias)
+            };
+            unroll! { M in 0 1 2 3 4 5 => {
+                if M < ROWS && (WIDTH > 1 || M == 0) {
+                    let to = self.levels.add(M * self.stride);
+                    match (WIDTH, ROWS) {
+                        (4, _) => V::levels(from_fn(|v| y(M, v % WIDTH)), self.blank, to, V::COUNT),
+                        (1, 4) => V::levels(from_fn(|m| y(m % ROWS, 0)), self.blank, to, self.stride),
+                        // Levels have whole panels.
+                        _ => unreachable!(),
+                    }
+                }
+            }}
+        }
+    }
+
+    /// The same for a block of `rows` rows in `spare`, [`PANEL`] columns each, where fewer columns are left; [`take`] then
+    /// copies them out.
+    ///
+    /// [`take`]: Ending::take
+    ///
+    /// # Safety
+    /// The rows must be of this result.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    pub(super) unsafe fn spared(self, rows: usize, spare: &mut Spare) -> Self {
+        let residual = if self.residual.is_null() { self.residual } else { spare.residual.as_ptr().cast() };
+        // SAFETY: no more than `columns` floats are read of each row.
+        unsafe {
+            if !self.residual.is_null() {
+                for (m, to) in spare.residual[..rows].iter_mut().enumerate() {
+                    to.fill(MaybeUninit::new(0.0));
+                    self.residual.add(m * self.stride).copy_to_nonoverlapping(to.as_mut_ptr().cast(), self.columns);
+                }
+            }
+        }
+        Ending { residual, out: spare.out.as_mut_ptr().cast(), stride: PANEL, columns: PANEL, ..self }
+    }
+
+    /// Copies what was finished in `spare` to where it belongs.
+    ///
+    /// # Safety
+    /// The rows must be of this result.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    pub(super) unsafe fn take(self, rows: usize, spare: &Spare) {
+        for (m, from) in spare.out[..rows].iter().enumerate() {
+            // SAFETY: no more than `columns` floats are written to each row.
+            unsafe { self.out.add(m * self.stride).copy_from_nonoverlapping(from.as_ptr().cast(), self.columns) };
+        }
+    }
+
     /// Finishes `rows` rows of `width` sums (a multiple of 16), row after row in `sums`: `i32` if `INT`, else `f32`.
     ///
     /// # Safety
@@ -198,7 +325,7 @@ impl Ending {
                     let scale = if INT { V::splat(*self.row_scale.add(m)).times(scale) } else { scale };
                     let mut y = sum.fused(scale, bias);
                     if HOLD {
-                        y = y.above(V::splat(0.0)).below(high);
+                        y = y.hold(high);
                     }
                     let at = m * self.stride + column;
                     if left >= V::COUNT {
@@ -217,4 +344,17 @@ impl Ending {
             }
         }
     }
+}
+
+/// Room for a block of at most 6 rows of the last panel.
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+pub(super) struct Spare {
+    out: [[MaybeUninit<f32>; PANEL]; 6],
+    residual: [[MaybeUninit<f32>; PANEL]; 6],
+}
+
+#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+impl Spare {
+    pub(super) const NEW: Spare =
+        Spare { out: [[MaybeUninit::uninit(); PANEL]; 6], residual: [[MaybeUninit::uninit(); PANEL]; 6] };
 }

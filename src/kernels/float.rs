@@ -5,6 +5,8 @@ use std::mem::MaybeUninit;
 
 use super::ending::Ending;
 use super::lanes::{Lanes, multilanes};
+#[cfg(target_arch = "aarch64")]
+use super::neon_float;
 use super::pack::{PANEL, check};
 use super::{Finish, Kernel};
 
@@ -76,7 +78,7 @@ impl Columns {
         finish.check(rows, columns, out, stride);
         let ending = finish.ending(&self.scale[first..], &self.bias[first..], out, stride, columns);
         // SAFETY: the sizes were checked above, and `kernel` proves that the machine has the instructions.
-        unsafe { multiply(kernel, self, x, strides, first, columns, ending) };
+        unsafe { self.multiply_into(kernel, x, strides, first, columns, ending) };
         finish.rest(kernel, rows, columns, out, stride);
     }
 
@@ -94,7 +96,7 @@ impl Columns {
         assert!(stride >= padded && out.len() >= (strides.rows - 1) * stride + padded, "room for the result");
         let ending = Ending::to_levels(&self.scale, &self.bias, out, stride, padded, kernel.blank());
         // SAFETY: the sizes were checked above, and `kernel` proves that the machine has the instructions.
-        unsafe { multiply(kernel, self, x, strides, 0, padded, ending) };
+        unsafe { self.multiply_into(kernel, x, strides, 0, padded, ending) };
     }
 
     fn check(&self, x: &[f32], Strides { rows, row, planes, plane, pieces, piece, length }: Strides) {
@@ -127,6 +129,35 @@ impl Columns {
         assert!(step > 0.0, "a step of {step}");
         let [scale, bias] = [&self.scale, &self.bias].map(|values| values.iter().map(|v| v / step).collect());
         Columns { scale, bias, ..self.clone() }
+    }
+}
+
+impl Columns {
+    /// # Safety
+    /// The sizes must have been checked, and `ending` must describe a result of so many rows and columns.
+    unsafe fn multiply_into(
+        &self,
+        kernel: Kernel,
+        x: &[f32],
+        strides: Strides,
+        first: usize,
+        columns: usize,
+        ending: Ending,
+    ) {
+        // SAFETY: the caller's promise; panels are padded to 16 columns.
+        unsafe {
+            #[cfg(target_arch = "aarch64")]
+            if kernel.0 != super::Set::Plain && strides.rows >= neon_float::ROWS && self.depth <= neon_float::DEEP {
+                let mut panel = neon_float::Panel::uninit();
+                for column in (0..columns).step_by(PANEL) {
+                    let weights = self.bytes[(first + column) * self.depth..].as_ptr();
+                    let ending = ending.at_column(column);
+                    neon_float::Product { x: x.as_ptr(), strides, weights, ending }.run(&mut panel);
+                }
+                return;
+            }
+            multiply(kernel, self, x, strides, first, columns, ending);
+        }
     }
 }
 

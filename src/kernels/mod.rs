@@ -21,6 +21,7 @@
 //! | `plain` | the reference, for any machine |
 //! | `avx512_vnni`, `avx_vnni`, `avx2` | x86-64 |
 //! | `neon_i8mm`, `neon_dot`, `neon` | AArch64 with products of matrices, with dot products, with neither |
+//! | `neon_float`, `neon_depthwise` | AArch64: float activations; depthwise convolution of levels without dot products |
 //!
 //! The kernel is chosen when the program runs. `LOOKOUT_KERNEL` (a name of [`Kernel::name`]) picks another of those
 //! that the machine has.
@@ -50,7 +51,11 @@ mod avx_vnni;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "aarch64")]
+mod neon_depthwise;
+#[cfg(target_arch = "aarch64")]
 mod neon_dot;
+#[cfg(target_arch = "aarch64")]
+mod neon_float;
 #[cfg(target_arch = "aarch64")]
 mod neon_i8mm;
 #[cfg(target_arch = "x86_64")]
@@ -290,6 +295,13 @@ struct Tile {
 
 #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
 impl Tile {
+    /// What the sums of 16 columns start from.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    fn start(&self) -> *const i32 {
+        const NONE: [i32; PANEL] = [0; PANEL];
+        if self.start.is_null() { NONE.as_ptr() } else { self.start }
+    }
+
     /// The same product from row `row` on.
     ///
     /// # Safety

@@ -2,9 +2,9 @@
 
 use std::arch::aarch64::*;
 use std::arch::asm;
-use std::mem::MaybeUninit;
+use std::array::from_fn;
 
-use super::{PANEL, Tile, pack::GROUP};
+use super::{PANEL, Tile, ending::Spare, lanes::apart, pack::GROUP};
 
 /// `$sums += dot4($weights, $activations[$lane])`, through `asm` because the intrinsic is not stable.
 macro_rules! sdot {
@@ -13,7 +13,7 @@ macro_rules! sdot {
             concat!(".arch_extension dotprod\nsdot {0:v}.4s, {1:v}.16b, {2:v}.4b[", $lane, "]"),
             inout(vreg) $sums,
             in(vreg) $weights,
-            in(vreg_low16) $activations,
+            in(vreg) $activations,
             options(pure, nomem, nostack, preserves_flags)
         )
     };
@@ -25,73 +25,96 @@ macro_rules! sdot {
 /// `tile` must describe valid arrays for `rows` and `panels`, and the machine must have the dot product.
 pub(super) unsafe fn multiply(tile: Tile, rows: usize, panels: usize) {
     for panel in 0..panels {
-        let mut row = 0;
-        while row < rows {
-            let height = (rows - row).min(4);
-            // SAFETY: `panel < panels`, `row < rows`, and `height` rows are left.
-            unsafe {
-                let at = tile.at_panel(panel).at_row(row);
-                match height {
-                    4 => block::<4>(at),
-                    3 => block::<3>(at),
-                    2 => block::<2>(at),
-                    _ => block::<1>(at),
-                }
-            }
-            row += height;
+        // SAFETY: `panel < panels`. Half of the last panel may be padding.
+        unsafe {
+            let tile = tile.at_panel(panel);
+            if tile.ending.columns > PANEL / 2 { strip::<4>(tile, rows) } else { strip::<2>(tile, rows) }
         }
     }
 }
 
-#[inline]
-unsafe fn block<const ROWS: usize>(tile: Tile) {
-    let groups = tile.depth / GROUP;
-    // SAFETY: `tile` holds ROWS rows of `depth` bytes and one panel of `depth * PANEL` bytes; a load of 16 activations is
-    // made only where 4 whole groups are left.
+/// All rows of the first `WIDTH` registers of 4 columns.
+unsafe fn strip<const WIDTH: usize>(tile: Tile, rows: usize) {
+    let (blocks, left) = (rows / 6, rows % 6);
+    // SAFETY: no block has more rows than are left.
     unsafe {
-        let mut sums = [[vdupq_n_s32(0); 4]; ROWS];
-        let mut group = 0;
-        while group + 4 <= groups {
-            let mut q = [vdupq_n_s8(0); ROWS];
-            for (m, q) in q.iter_mut().enumerate() {
-                *q = vld1q_s8(tile.rows.cast::<i8>().add(m * tile.depth + group * GROUP));
+        run::<6, WIDTH>(tile, blocks);
+        if left == 0 {
+            return;
+        }
+        let rest = tile.at_row(rows - left);
+        match left {
+            1 => run::<1, WIDTH>(rest, 1),
+            2 => run::<2, WIDTH>(rest, 1),
+            3 => run::<3, WIDTH>(rest, 1),
+            4 => run::<4, WIDTH>(rest, 1),
+            _ => run::<5, WIDTH>(rest, 1),
+        }
+    }
+}
+
+/// Each number of rows is a function of its own, so that none saves registers for another.
+#[inline(never)]
+unsafe fn run<const ROWS: usize, const WIDTH: usize>(tile: Tile, blocks: usize) {
+    let mut spare = Spare::NEW;
+    for i in 0..blocks {
+        // SAFETY: there are `blocks * ROWS` rows, and WIDTH registers of columns or `spare`, which has as many.
+        unsafe {
+            let mut tile = tile.at_row(i * ROWS);
+            let ending = tile.ending;
+            let whole = ending.columns >= WIDTH * 4;
+            if !whole {
+                tile.ending = ending.spared(ROWS, &mut spare);
             }
-            macro_rules! step {
-                ($lane:literal) => {
-                    let weights = tile.weights.add((group + $lane) * PANEL * GROUP);
-                    for v in 0..4 {
-                        let w = vld1q_s8(weights.add(v * 16));
-                        for m in 0..ROWS {
-                            sdot!(sums[m][v], w, q[m], $lane);
-                        }
+            block::<ROWS, WIDTH>(tile);
+            if !whole {
+                ending.take(ROWS, &spare);
+            }
+        }
+    }
+}
+
+/// With 6 rows and 4 registers of columns, 24 sums, 6 registers of activations and 2 of weights fill all 32.
+#[inline(always)]
+unsafe fn block<const ROWS: usize, const WIDTH: usize>(tile: Tile) {
+    let groups = tile.depth / GROUP;
+    // SAFETY: `tile` holds ROWS rows of `depth` bytes and one panel of `depth * PANEL` bytes; as many activations are loaded
+    // as there are groups left.
+    unsafe {
+        let mut sums: [[_; WIDTH]; ROWS] = [from_fn(|v| vld1q_s32(tile.start().add(v * 4))); ROWS];
+        let mut rows: [*const i8; ROWS] = from_fn(|m| apart(tile.rows.cast::<i8>().add(m * tile.depth)));
+        let mut weights = tile.weights;
+        macro_rules! step {
+            ($q:ident, $lane:literal) => {
+                for v in 0..WIDTH {
+                    let w = vld1q_s8(weights.add($lane * PANEL * GROUP + v * 16));
+                    for m in 0..ROWS {
+                        sdot!(sums[m][v], w, $q[m], $lane);
                     }
-                };
-            }
-            step!(0);
-            step!(1);
-            step!(2);
-            step!(3);
-            group += 4;
-        }
-        while group < groups {
-            let weights = tile.weights.add(group * PANEL * GROUP);
-            for (m, sums) in sums.iter_mut().enumerate() {
-                let q = tile.rows.add(m * tile.depth + group * GROUP).cast::<i32>().read_unaligned();
-                let q = vreinterpretq_s8_s32(vdupq_n_s32(q));
-                for (v, sum) in sums.iter_mut().enumerate() {
-                    sdot!(*sum, vld1q_s8(weights.add(v * 16)), q, 0);
                 }
-            }
-            group += 1;
+            };
         }
-        // A copy, so that the sums themselves can stay in registers until here.
-        let mut done = MaybeUninit::<[[int32x4_t; 4]; ROWS]>::uninit();
-        let to = done.as_mut_ptr().cast::<int32x4_t>();
-        for (m, sums) in sums.iter().enumerate() {
-            for (v, sum) in sums.iter().enumerate() {
-                to.add(4 * m + v).write(*sum);
-            }
+        for _ in 0..groups / 4 {
+            let q: [_; ROWS] = from_fn(|m| vld1q_s8(rows[m]));
+            step!(q, 0);
+            step!(q, 1);
+            step!(q, 2);
+            step!(q, 3);
+            weights = weights.add(4 * PANEL * GROUP);
+            rows = rows.map(|row| row.add(4 * GROUP));
         }
-        tile.ending.write::<float32x4_t, true>(to.cast(), ROWS, PANEL);
+        if groups & 2 != 0 {
+            let q: [_; ROWS] = from_fn(|m| vreinterpretq_s8_s64(vdupq_n_s64(rows[m].cast::<i64>().read_unaligned())));
+            step!(q, 0);
+            step!(q, 1);
+            weights = weights.add(2 * PANEL * GROUP);
+            rows = rows.map(|row| row.add(2 * GROUP));
+        }
+        if groups & 1 != 0 {
+            let q: [_; ROWS] = from_fn(|m| vreinterpretq_s8_s32(vdupq_n_s32(rows[m].cast::<i32>().read_unaligned())));
+            step!(q, 0);
+        }
+        let sums: [[_; WIDTH]; ROWS] = from_fn(|m| from_fn(|v| vcvtq_f32_s32(sums[m][v])));
+        tile.ending.finish::<float32x4_t, true, ROWS, WIDTH>(sums);
     }
 }

@@ -11,7 +11,7 @@ use super::{Form, PANEL, Packed, Tile, quantise::View};
 /// # Safety
 /// `tile` must describe `rows` times `panels` of `weights`.
 pub(super) unsafe fn multiply(rows: View, weights: &Packed, panels: Range<usize>, tile: Tile) {
-    for (i, row) in rows.bytes.chunks_exact(rows.depth).enumerate() {
+    for (i, row) in rows.bytes.chunks_exact(rows.depth).take(rows.count()).enumerate() {
         for j in 0..tile.ending.columns {
             let n = panels.start * PANEL + j;
             let mut sum = 0i32;

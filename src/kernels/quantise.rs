@@ -12,7 +12,7 @@ pub(super) const SMALLEST: f32 = 1e-36;
 /// `1.5 * 2^23`: adding it rounds a small float to an integer, ties to even, in the low bits.
 pub(super) const ROUNDER: f32 = 12_582_912.0;
 
-/// Bytes after the last row, so that whole registers can be stored.
+/// Bytes after the last row, so that whole registers can be stored and loaded.
 const SLACK: usize = 16;
 
 /// How bytes of a row stand for values.
@@ -41,6 +41,7 @@ pub struct Rows {
 /// Rows as a product takes them.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
+    /// Of the rows, after which there may be up to [`SLACK`] bytes more.
     pub(super) bytes: &'a [u8],
     /// Of each row.
     pub(super) scale: &'a [f32],
@@ -59,8 +60,7 @@ impl View<'_> {
 impl Rows {
     /// All rows.
     pub fn view(&self) -> View<'_> {
-        let bytes = &self.bytes[..self.scale.len() * self.depth];
-        View { bytes, scale: &self.scale, depth: self.depth, form: self.form }
+        View { bytes: &self.bytes, scale: &self.scale, depth: self.depth, form: self.form }
     }
 
     /// Quantises rows of `depth` floats for `kernel`. `x.len()` must be a multiple of `depth`.
@@ -132,23 +132,27 @@ unsafe fn quantise_body<V: Lanes>(
         // the caller has the instruction set.
         unsafe {
             let (from, to) = (row.as_ptr(), bytes.as_mut_ptr().add(i * padded));
-            let mut most = [V::splat(0.0); 4];
+            let mut most = [V::Two::splat(0.0); 4];
+            let mut last = V::splat(0.0);
             let mut at = 0;
-            while at + 4 * V::COUNT <= whole {
+            while at + 4 * V::Two::COUNT <= whole {
                 for (i, most) in most.iter_mut().enumerate() {
-                    *most = V::load(from.add(at + i * V::COUNT)).magnitude(*most);
+                    *most = V::Two::load(from.add(at + i * V::Two::COUNT)).magnitude(*most);
                 }
-                at += 4 * V::COUNT;
+                at += 4 * V::Two::COUNT;
             }
-            while at < whole {
-                most[0] = V::load(from.add(at)).magnitude(most[0]);
-                at += V::COUNT;
+            while at + V::Two::COUNT <= whole {
+                most[0] = V::Two::load(from.add(at)).magnitude(most[0]);
+                at += V::Two::COUNT;
+            }
+            if at < whole {
+                last = V::load(from.add(at)).magnitude(last);
             }
             if rest > 0 {
-                most[1] = V::load_some(from.add(whole), rest).magnitude(most[1]);
+                last = V::load_some(from.add(whole), rest).magnitude(last);
             }
             // Bit patterns of magnitudes are in their order, with NaN above infinity.
-            let bits = most[0].magnitude(most[1].magnitude(most[2].magnitude(most[3]))).most();
+            let bits = most[0].magnitude(most[1].magnitude(most[2].magnitude(most[3]))).most().max(last.most());
             let strange = bits >= f32::INFINITY.to_bits();
             let largest = if strange { largest_finite(row) } else { f32::from_bits(bits) };
             let (inverse, unit) = if largest >= SMALLEST { (127.0 / largest, largest / 127.0) } else { (0.0, 0.0) };
@@ -160,9 +164,15 @@ unsafe fn quantise_body<V: Lanes>(
                 // The weights are 0 there.
                 to.add(depth).write_bytes(offset, padded - depth);
             } else {
-                let factor = V::splat(inverse);
-                for at in (0..whole).step_by(V::COUNT) {
+                let (wide, factor) = (V::Four::splat(inverse), V::splat(inverse));
+                let mut at = 0;
+                while at + V::Four::COUNT <= whole {
+                    V::Four::load(from.add(at)).bytes(wide, offset, to.add(at));
+                    at += V::Four::COUNT;
+                }
+                while at < whole {
                     V::load(from.add(at)).bytes(factor, offset, to.add(at));
+                    at += V::COUNT;
                 }
                 if rest > 0 {
                     V::load_some(from.add(whole), rest).bytes(factor, offset, to.add(whole));

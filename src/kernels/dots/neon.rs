@@ -2,8 +2,9 @@
 
 use std::arch::aarch64::*;
 use std::arch::asm;
+use std::array::from_fn;
 
-use super::Dots;
+use super::{Dots, Lanes, TOP_LEVEL};
 
 // SAFETY of every block below: the caller promises the instruction set and the room behind pointers.
 
@@ -42,6 +43,23 @@ macro_rules! quarter {
             unsafe fn floats(sums: int32x4_t) -> float32x4_t {
                 // SAFETY: see above.
                 unsafe { vcvtq_f32_s32(sums) }
+            }
+            #[inline(always)]
+            unsafe fn levels<const N: usize>(sums: [int32x4_t; N], ends: [float32x4_t; 2], to: *mut u8, pitch: usize) {
+                // SAFETY: see above.
+                unsafe {
+                    for i in (0..N).step_by(4) {
+                        if i + 4 <= N {
+                            let y = from_fn(|j| Self::floats(sums[i + j]).fused(ends[0], ends[1]));
+                            float32x4_t::levels(y, Self::BLANK, to.add(i * pitch), pitch);
+                            continue;
+                        }
+                        for (i, sums) in sums.into_iter().enumerate().skip(i) {
+                            let y = Self::floats(sums).fused(ends[0], ends[1]).hold(vdupq_n_f32(TOP_LEVEL));
+                            y.bytes(vdupq_n_f32(1.0), Self::BLANK, to.add(i * pitch));
+                        }
+                    }
+                }
             }
             #[inline(always)]
             unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {

@@ -7,6 +7,10 @@ mod neon;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+#[cfg(target_arch = "aarch64")]
+pub(super) use neon::apart;
+
+use super::levels::TOP_LEVEL;
 use super::quantise::ROUNDER;
 
 /// A register of [`COUNT`](Lanes::COUNT) floats.
@@ -17,9 +21,18 @@ pub(in crate::kernels) trait Lanes: Copy {
     const COUNT: usize;
     /// One float that is computed in the same way, for what is narrower than a register.
     type One: Lanes;
+    /// Two registers where they are short, so that fewer loads and stores do more; else this one.
+    type Two: Lanes;
+    /// Four registers where they are short; else this one.
+    type Four: Lanes;
     unsafe fn splat(value: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
+    /// The same value, which from here on stays in a register where the compiler might load it again and again.
+    #[inline(always)]
+    fn kept(self) -> Self {
+        self
+    }
     /// The first `count` floats, then zeros.
     #[inline(always)]
     unsafe fn load_some(from: *const f32, count: usize) -> Self {
@@ -52,6 +65,12 @@ pub(in crate::kernels) trait Lanes: Copy {
     unsafe fn above(self, other: Self) -> Self;
     /// `self` where it is smaller, else `other`.
     unsafe fn below(self, other: Self) -> Self;
+    /// The value held in `0..=high`, NaN at 0; `high` is not NaN.
+    #[inline(always)]
+    unsafe fn hold(self, high: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { self.above(Self::splat(0.0)).below(high) }
+    }
     /// The larger bit pattern of each magnitude in `self` and the bit pattern in `most`: NaN is above infinity.
     unsafe fn magnitude(self, most: Self) -> Self;
     /// The largest bit pattern.
@@ -66,6 +85,14 @@ pub(in crate::kernels) trait Lanes: Copy {
     unsafe fn split(self) -> (Self, Self);
     /// `round(self * factor) + offset` as bytes, ties to even; for results in `-127..=255` before the offset.
     unsafe fn bytes(self, factor: Self, offset: u8, to: *mut u8);
+    /// Values in steps as levels plus `blank`, value `i` to `to + i * stride`: held in `0..=254`, ties to even, NaN at 0.
+    #[inline(always)]
+    unsafe fn levels(values: [Self; 4], blank: u8, to: *mut u8, stride: usize) {
+        for (i, value) in values.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { value.hold(Self::splat(TOP_LEVEL)).bytes(Self::splat(1.0), blank, to.add(i * stride)) };
+        }
+    }
     /// `round(row * factor)` of 4 rows as bytes, those of a lane side by side: `4 * COUNT` bytes.
     unsafe fn interleave(rows: [Self; 4], factor: Self, to: *mut i8);
 }
@@ -77,6 +104,8 @@ pub(in crate::kernels) struct Array<const N: usize, const FUSED: bool>([f32; N])
 impl<const N: usize, const FUSED: bool> Lanes for Array<N, FUSED> {
     const COUNT: usize = N;
     type One = Array<1, FUSED>;
+    type Two = Self;
+    type Four = Self;
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
         Array([value; N])
@@ -195,3 +224,9 @@ macro_rules! multilanes {
     };
 }
 pub(in crate::kernels) use multilanes;
+
+/// The block once for each number, with it as a constant.
+macro_rules! unroll {
+    ($i:ident in $($number:literal)* => $block:block) => { $( { const $i: usize = $number; $block } )* };
+}
+pub(in crate::kernels) use unroll;

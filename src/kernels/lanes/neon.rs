@@ -1,14 +1,29 @@
 //! 128-bit registers of AArch64.
 
 use std::arch::aarch64::*;
+use std::arch::asm;
+use std::array::from_fn;
 
 use super::{Lanes, ROUNDER};
+use crate::kernels::levels::LIFT;
+
+/// The same pointer, of which the compiler does not see what it is made of: each of several rows then has a register of its
+/// own, which loads advance, where sums would else be made for each load.
+#[inline(always)]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "it only passes through")]
+pub(in crate::kernels) fn apart<T>(mut pointer: *const T) -> *const T {
+    // SAFETY: the text is a comment.
+    unsafe { asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags)) };
+    pointer
+}
 
 // SAFETY of every block below: AArch64 always has these instructions, and the caller promises the room behind pointers.
 
 impl Lanes for float32x4_t {
     const COUNT: usize = 4;
     type One = super::Array<1, true>;
+    type Two = Several<2>;
+    type Four = Several<4>;
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
         // SAFETY: see above.
@@ -23,6 +38,12 @@ impl Lanes for float32x4_t {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: see above.
         unsafe { vst1q_f32(to, self) }
+    }
+    #[inline(always)]
+    fn kept(mut self) -> Self {
+        // SAFETY: the text is a comment.
+        unsafe { asm!("/* {0:v} */", inout(vreg) self, options(pure, nomem, nostack, preserves_flags)) };
+        self
     }
     #[inline(always)]
     unsafe fn from_whole(from: *const i32) -> Self {
@@ -63,12 +84,22 @@ impl Lanes for float32x4_t {
         unsafe { vbslq_f32(vcltq_f32(self, other), self, other) }
     }
     #[inline(always)]
+    unsafe fn hold(self, high: Self) -> Self {
+        // SAFETY: see above; of a quiet NaN and a number these take the number, and arithmetic makes no other NaN.
+        unsafe { vminnmq_f32(vmaxnmq_f32(self, vdupq_n_f32(0.0)), high) }
+    }
+    #[inline(always)]
     unsafe fn magnitude(self, most: Self) -> Self {
         // SAFETY: see above.
         unsafe {
             let bits = vreinterpretq_u32_f32(vabsq_f32(self));
             vreinterpretq_f32_u32(vmaxq_u32(bits, vreinterpretq_u32_f32(most)))
         }
+    }
+    #[inline(always)]
+    unsafe fn most(self) -> u32 {
+        // SAFETY: see above.
+        unsafe { vmaxvq_u32(vreinterpretq_u32_f32(self)) }
     }
     #[inline(always)]
     unsafe fn split(self) -> (Self, Self) {
@@ -105,6 +136,151 @@ impl Lanes for float32x4_t {
             let bytes = vmovn_s16(vcombine_s16(whole, whole));
             let four = vget_lane_u32::<0>(vreinterpret_u32_s8(vadd_s8(bytes, vdup_n_s8(offset as i8))));
             to.cast::<u32>().write_unaligned(four);
+        }
+    }
+    #[inline(always)]
+    unsafe fn levels(values: [Self; 4], blank: u8, to: *mut u8, stride: usize) {
+        // SAFETY: see above.
+        unsafe {
+            // Levels are signed here, and each step towards bytes holds what it cannot take: NaN became 0 before.
+            debug_assert_eq!(blank, LOWEST as u8);
+            let [a, b, c, d] = values.map(|value| vcvtnq_s32_f32(value));
+            let halves = [vqmovn_high_s32(vqmovn_s32(a), b), vqmovn_high_s32(vqmovn_s32(c), d)];
+            let [low, high] = halves.map(|eight| vqaddq_s16(eight, vdupq_n_s16(LOWEST.into())));
+            let bytes = vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), vdupq_n_s8(LOWEST));
+            if stride == 4 {
+                vst1q_s8(to.cast(), bytes);
+                return;
+            }
+            let fours = vreinterpretq_u32_s8(bytes);
+            to.cast::<u32>().write_unaligned(vgetq_lane_u32::<0>(fours));
+            to.add(stride).cast::<u32>().write_unaligned(vgetq_lane_u32::<1>(fours));
+            to.add(2 * stride).cast::<u32>().write_unaligned(vgetq_lane_u32::<2>(fours));
+            to.add(3 * stride).cast::<u32>().write_unaligned(vgetq_lane_u32::<3>(fours));
+        }
+    }
+}
+
+/// The byte of level 0.
+const LOWEST: i8 = -(LIFT as i8);
+
+/// Several registers as one.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Several<const N: usize>([float32x4_t; N]);
+
+impl<const N: usize> Lanes for Several<N> {
+    const COUNT: usize = 4 * N;
+    type One = super::Array<1, true>;
+    type Two = Self;
+    type Four = Self;
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: see above.
+        Several([unsafe { vdupq_n_f32(value) }; N])
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: see above.
+        unsafe {
+            match N {
+                // One instruction, which also advances the address.
+                2 => {
+                    let two = vld1q_f32_x2(from);
+                    Several(from_fn(|i| if i == 0 { two.0 } else { two.1 }))
+                }
+                _ => Several(from_fn(|i| vld1q_f32(from.add(4 * i)))),
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        for (i, register) in self.0.into_iter().enumerate() {
+            // SAFETY: see above.
+            unsafe { vst1q_f32(to.add(4 * i), register) };
+        }
+    }
+    #[inline(always)]
+    fn kept(self) -> Self {
+        Several(from_fn(|i| self.0[i].kept()))
+    }
+    #[inline(always)]
+    unsafe fn from_whole(from: *const i32) -> Self {
+        // SAFETY: see above.
+        Several(from_fn(|i| unsafe { float32x4_t::from_whole(from.add(4 * i)) }))
+    }
+    #[inline(always)]
+    unsafe fn widen(from: *const i8) -> Self {
+        // SAFETY: see above.
+        Several(from_fn(|i| unsafe { float32x4_t::widen(from.add(4 * i)) }))
+    }
+    #[inline(always)]
+    unsafe fn fused(self, b: Self, c: Self) -> Self {
+        // SAFETY: see above.
+        Several(from_fn(|i| unsafe { self.0[i].fused(b.0[i], c.0[i]) }))
+    }
+    #[inline(always)]
+    unsafe fn plus(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Several(from_fn(|i| unsafe { self.0[i].plus(other.0[i]) }))
+    }
+    #[inline(always)]
+    unsafe fn times(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Several(from_fn(|i| unsafe { self.0[i].times(other.0[i]) }))
+    }
+    #[inline(always)]
+    unsafe fn above(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Several(from_fn(|i| unsafe { self.0[i].above(other.0[i]) }))
+    }
+    #[inline(always)]
+    unsafe fn below(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Several(from_fn(|i| unsafe { self.0[i].below(other.0[i]) }))
+    }
+    #[inline(always)]
+    unsafe fn hold(self, high: Self) -> Self {
+        // SAFETY: see above.
+        Several(from_fn(|i| unsafe { self.0[i].hold(high.0[i]) }))
+    }
+    #[inline(always)]
+    unsafe fn magnitude(self, most: Self) -> Self {
+        // SAFETY: see above.
+        Several(from_fn(|i| unsafe { self.0[i].magnitude(most.0[i]) }))
+    }
+    #[inline(always)]
+    unsafe fn most(self) -> u32 {
+        // SAFETY: see above.
+        unsafe {
+            let bits = self.0.map(|register| vreinterpretq_u32_f32(register));
+            vmaxvq_u32(bits.into_iter().fold(vdupq_n_u32(0), |most, bits| vmaxq_u32(most, bits)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn split(self) -> (Self, Self) {
+        // SAFETY: see above.
+        let both: [_; N] = from_fn(|i| unsafe { self.0[i].split() });
+        (Several(both.map(|(power, _)| power)), Several(both.map(|(_, fraction)| fraction)))
+    }
+    #[inline(always)]
+    unsafe fn interleave(rows: [Self; 4], factor: Self, to: *mut i8) {
+        for i in 0..N {
+            // SAFETY: see above.
+            unsafe { float32x4_t::interleave(rows.map(|row| row.0[i]), factor.0[i], to.add(16 * i)) };
+        }
+    }
+    #[inline(always)]
+    unsafe fn bytes(self, factor: Self, offset: u8, to: *mut u8) {
+        // SAFETY: see above.
+        unsafe {
+            const { assert!(N == 2 || N == 4) };
+            // The low halves of what 32 bits hold, then of what 16 do.
+            let whole = |i: usize| vreinterpretq_s16_s32(vcvtnq_s32_f32(vmulq_f32(self.0[i % N], factor.0[i % N])));
+            let low = vreinterpretq_u8_s16(vuzp1q_s16(whole(0), whole(1)));
+            let high = vreinterpretq_u8_s16(vuzp1q_s16(whole(2), whole(3)));
+            let bytes = vuzp1q_u8(low, high);
+            let bytes = if offset == 0 { bytes } else { vaddq_u8(bytes, vdupq_n_u8(offset)) };
+            if N == 4 { vst1q_u8(to, bytes) } else { vst1_u8(to, vget_low_u8(bytes)) }
         }
     }
 }

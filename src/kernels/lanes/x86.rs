@@ -20,6 +20,8 @@ unsafe fn first_of_8(count: usize) -> __m256i {
 impl Lanes for __m512 {
     const COUNT: usize = 16;
     type One = super::Array<1, true>;
+    type Two = Self;
+    type Four = Self;
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
         // SAFETY: see above.
@@ -131,6 +133,8 @@ impl Lanes for __m512 {
 impl Lanes for __m256 {
     const COUNT: usize = 8;
     type One = super::Array<1, true>;
+    type Two = Self;
+    type Four = Self;
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
         // SAFETY: see above.

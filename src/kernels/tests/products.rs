@@ -26,23 +26,42 @@ fn every_kernel_gives_the_bits_of_the_plain_one() {
 #[test]
 fn extreme_bytes_do_not_saturate() {
     let mut noise = Noise(2);
-    for (rows, depth, columns) in shapes() {
-        // All activations at the ends of their range and all weights at -128 or 127: sums are the largest that occur.
-        let x: Vec<f32> =
-            (0..rows * depth).map(|i| if i / depth % 2 == 0 { 1.0 } else { noise.next().signum() }).collect();
-        let bytes: Vec<i8> = (0..depth * columns).map(|i| if i % columns % 3 == 0 { 127 } else { -128 }).collect();
-        let weights = Packed::new(&bytes, depth, columns, &vec![1.0; columns], &[]).unwrap();
-        for kernel in Kernel::available() {
-            let found = product(kernel, &x, &weights);
-            for m in 0..rows {
-                for n in 0..columns {
-                    let exact: i64 =
-                        (0..depth).map(|k| (x[m * depth + k] * 127.0) as i64 * i64::from(bytes[k * columns + n])).sum();
-                    let wanted = exact as i32 as f32 * (1.0 / 127.0);
-                    assert_eq!(i64::from(exact as i32), exact, "the bound on the depth keeps sums in 32 bits");
-                    assert_eq!(found[m * columns + n], wanted, "{} {:?}", kernel.name(), (m, n, depth));
+    // The ends of their range, and where sums of 4 products begin to leave 16 bits.
+    for [high, low] in [[127, -128], [65, -65], [64, -64], [63, -64]] {
+        for (rows, depth, columns) in shapes() {
+            // All activations at the ends of their range and all weights at these: sums are the largest that occur.
+            let x: Vec<f32> =
+                (0..rows * depth).map(|i| if i / depth % 2 == 0 { 1.0 } else { noise.next().signum() }).collect();
+            let bytes: Vec<i8> = (0..depth * columns).map(|i| if i % columns % 3 == 0 { high } else { low }).collect();
+            let weights = Packed::new(&bytes, depth, columns, &vec![1.0; columns], &[]).unwrap();
+            for kernel in Kernel::available() {
+                let found = product(kernel, &x, &weights);
+                for m in 0..rows {
+                    let units = x[m * depth..][..depth].iter().map(|x| (x * 127.0) as i64).sum::<i64>();
+                    for n in 0..columns {
+                        let exact = units * i64::from(bytes[n]);
+                        let wanted = exact as i32 as f32 * (1.0 / 127.0);
+                        assert_eq!(i64::from(exact as i32), exact, "the bound on the depth keeps sums in 32 bits");
+                        assert_eq!(found[m * columns + n], wanted, "{} {:?}", kernel.name(), (m, n, depth));
+                    }
                 }
             }
+        }
+    }
+}
+
+/// Weights as trained ones are, few of them large: some pieces of a column have room in 16 bits for more products.
+#[test]
+fn weights_of_any_spread_give_the_bits_of_the_plain_kernel() {
+    let mut noise = Noise(19);
+    for (spread, (rows, depth, columns)) in shapes().into_iter().enumerate() {
+        let weight: Vec<i8> =
+            (0..depth * columns).map(|_| (noise.next().powi(1 + spread as i32 % 4) * 127.9) as i8).collect();
+        let x = noise.floats(rows * depth);
+        let weights = Packed::new(&weight, depth, columns, &vec![0.1; columns], &noise.floats(columns)).unwrap();
+        let wanted = bits(&product(Kernel(Set::Plain), &x, &weights));
+        for kernel in Kernel::available() {
+            assert_eq!(bits(&product(kernel, &x, &weights)), wanted, "{} {:?}", kernel.name(), (rows, depth, columns));
         }
     }
 }
