@@ -384,14 +384,15 @@ impl Watcher {
         if Instant::now() >= query.until() {
             return;
         }
-        let stop = Stop::after(query.until().saturating_duration_since(Instant::now()));
+        let begin = Instant::now();
+        let stop = Stop::after(query.until().saturating_duration_since(begin));
         match query {
             Query::Embed { words, answer, .. } => {
                 let _ = answer.send(stop.during(|| self.looker.embed_text(&words)));
             }
             Query::Ask { request, answer, .. } => {
                 let outcome = self.view_for(&request).and_then(|(frame, view)| {
-                    stop.during(|| reply::reply(&self.looker, &request, frame.as_deref(), view))
+                    stop.during(|| reply::reply(&self.looker, &request, frame.as_deref(), &view, begin))
                 });
                 let _ = answer.send(outcome);
             }
