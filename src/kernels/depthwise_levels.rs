@@ -6,7 +6,7 @@
 
 use super::aligned::Floats;
 use super::dots::{Dots, multidots};
-use super::lanes::Lanes;
+use super::lanes::{Lanes, unroll};
 use super::levels::{LIFT, padded};
 use super::{Kernel, PANEL, Window};
 
@@ -18,18 +18,18 @@ const COLUMNS: usize = 8;
 /// The taps of a depthwise layer whose input and output are levels, with a ReLU at its end whose bound is the last level.
 #[derive(Clone)]
 pub struct LevelTaps {
-    window: Window,
+    pub(super) window: Window,
     channels: usize,
     /// `[block of 16 channels, row of the result, group, kernel width, channel, row of the group]`
-    bytes: Vec<i8>,
+    pub(super) bytes: Vec<i8>,
     /// What sums start from where levels are signed.
-    lift: Vec<i32>,
+    pub(super) lift: Vec<i32>,
     /// From sums to steps of the result.
-    scale: Vec<f32>,
-    bias: Vec<f32>,
+    pub(super) scale: Vec<f32>,
+    pub(super) bias: Vec<f32>,
     /// Groups of rows, and rows of the result that they give.
-    groups: usize,
-    rows: usize,
+    pub(super) groups: usize,
+    pub(super) rows: usize,
 }
 
 /// A picture `[size[0], size[1], padded channels]` in levels, of which some rows are in memory.
@@ -105,6 +105,13 @@ impl LevelTaps {
         assert!(lines.kept >= height.min(self.window.kernel[0]), "rows in memory");
         assert!(out.len().is_multiple_of(line) && first + out.len() / line <= rows, "rows of the result");
         // SAFETY: the sizes were checked above, and `kernel` proves that the machine has the instructions.
+        #[cfg(target_arch = "aarch64")]
+        if kernel.0 == super::Set::Neon
+            && unsafe { super::neon_depthwise::slide(self, lines, columns, first, out, room) }
+        {
+            return;
+        }
+        // SAFETY: as above.
         unsafe { slide(kernel, self, lines, columns, first, out, room) };
     }
 }
@@ -205,11 +212,6 @@ multidots! {
         out: &mut [u8],
         room: &mut Floats,
     ) = slide_body
-}
-
-/// Calls the block for each number, with it as a constant.
-macro_rules! unroll {
-    ($i:ident in $($number:literal)* => $block:block) => { $( { const $i: usize = $number; $block } )* };
 }
 
 /// A register's channels of the rows that are laid side by side.
