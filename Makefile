@@ -12,7 +12,8 @@ QUESTION ?= what colour is the bicycle?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm64 test-miri lint doc deny bench stages fmt bundle tools tools-arm64
+.PHONY: help demo test test-arm64 test-camera test-miri lint doc deny bench bench-daemon soak stages search-million fmt bundle \
+  tools tools-arm64 tools-camera tools-daemon
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,10 +32,12 @@ demo: tools ## look at a picture: labels, caption, boxes, a check and an answer
 	@$(LOOKOUT) ask '$(PICTURE)' '$(QUESTION)'
 	@echo; echo "The picture with its boxes: $(abspath $(OUT))"
 
-test: tools ## run every test: all features, the doc examples, and the no_std core alone
+test: tools tools-daemon ## run every test: all features, the doc examples, and the no_std core alone
 	$(CARGO) test $(PROFILE)
 	$(CARGO) build $(PROFILE) --no-default-features
 	$(CARGO) test $(PROFILE) --no-default-features --lib
+	@if command -v dpkg >/dev/null; then $(MAKE) --no-print-directory test-camera; \
+	else echo 'not Debian: no kernel to be had for the test with a camera'; fi
 	@if [ "$$(uname -sm)" != 'Linux x86_64' ]; then \
 	  echo 'not Linux on x86-64: the kernels for 64-bit ARM were not tested under emulation'; \
 	elif ! $(MAKE) --no-print-directory tools-arm64; then \
@@ -58,6 +61,24 @@ test-arm64: tools tools-arm64 ## the kernels for 64-bit ARM, on emulated process
 	  echo "$${pair%:*}: $${pair#*:} kernel"; \
 	  LOOKOUT_EXPECTED_KERNEL=$${pair#*:} qemu-aarch64-static -cpu $${pair%:*} "$$(cat target/arm64-tests)" kernels --quiet; \
 	done
+
+# An emulated machine, and what its file system is made with.
+EMULATOR := $(if $(filter aarch64,$(shell uname -m)),qemu-system-arm,qemu-system-x86)
+
+tools-camera:
+	@missing=; for tool in qemu-system-$$(uname -m) busybox cpio depmod; do \
+	  PATH=$$PATH:/usr/sbin:/sbin command -v $$tool >/dev/null || missing=$$tool; done; \
+	[ -z "$$missing" ] || { $(call install,$(EMULATOR) busybox-static cpio kmod,what a machine is emulated with); }
+
+test-camera: tools tools-camera ## a camera of a real kernel, in an emulated machine: formats, stall, unplug
+	@$(CARGO) build $(PROFILE) --example vivid
+	@tests/vivid/run.sh "$${CARGO_TARGET_DIR:-target}/release/examples/vivid"
+
+# What the daemon's tests talk to: a broker, a browser, serial pairs.
+tools-daemon:
+	@command -v mosquitto >/dev/null || { $(call install,mosquitto,the MQTT broker); }
+	@command -v chromium >/dev/null || { $(call install,chromium,the browser that the page is tested in); }
+	@command -v mosquitto_pub >/dev/null || { $(call install,mosquitto-clients,the MQTT clients); }
 
 test-miri: ## the plain kernels under Miri (needs a nightly toolchain with it)
 	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --locked --no-default-features --features kernels \
@@ -91,9 +112,21 @@ benches/venv/bin/python: benches/requirements.txt
 	benches/venv/bin/pip install --quiet --requirement benches/requirements.txt
 	@touch $@
 
+# An hour; `make soak SOAK_OPTIONS="--minutes 10"`.
+soak: tools tools-daemon ## leave the daemon running beside everything that goes wrong, and count what was lost
+	@$(CARGO) build $(PROFILE)
+	@python3 benches/soak.py $(SOAK_OPTIONS)
+
+bench-daemon: tools tools-daemon ## what the daemon costs: processor share, triggers, questions over its links
+	@$(CARGO) build $(PROFILE)
+	@python3 benches/daemon.py $(BENCH_OPTIONS)
+
 stages: tools ## cold start, milliseconds of each stage, memory: `lookout bench`
 	@$(CARGO) build $(PROFILE)
 	@$(LOOKOUT) bench
+
+search-million: tools ## search among a million past events on one core (makes a memory of 2.4 GB for it)
+	$(CARGO) run $(PROFILE) --example search_million
 
 bundle: tools ## check every hash and stored answer of the default bundle
 	@$(CARGO) build $(PROFILE)
@@ -102,11 +135,13 @@ bundle: tools ## check every hash and stored answer of the default bundle
 fmt: ## format the code
 	$(CARGO) fmt
 
-# A C compiler, which one dependency builds its assembly with, and Rust itself.
+# A C compiler, which some dependencies build assembly and SQLite with; libclang, by which the camera's library reads the
+# kernel's headers; and Rust itself.
 tools:
 	@command -v $(CARGO) >/dev/null || { \
 	  echo 'cargo was not found: install Rust from https://rustup.rs, then open a new shell' >&2; exit 1; }
 	@command -v cc >/dev/null || { $(call install,build-essential,a C compiler); }
+	@ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 || { $(call install,libclang-dev,libclang); }
 
 # Installs Debian's package $(1), which is $(2).
 define install

@@ -35,6 +35,16 @@ pub enum Code {
     Output,
     /// The work was ended early, by hand or by its time limit.
     Stopped,
+    /// A configuration file makes no sense.
+    Config,
+    /// A camera gives no frames.
+    Camera,
+    /// Too much is being asked at once; ask again.
+    Busy,
+    /// A broker, a port or a server cannot be reached or refuses.
+    Link,
+    /// The memory of events cannot be read or written.
+    Memory,
 }
 
 impl Error {
@@ -80,6 +90,11 @@ impl Code {
             Code::Engine => "engine",
             Code::Output => "output",
             Code::Stopped => "stopped",
+            Code::Config => "config",
+            Code::Camera => "camera",
+            Code::Busy => "busy",
+            Code::Link => "link",
+            Code::Memory => "memory",
         }
     }
 

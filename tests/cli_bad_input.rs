@@ -74,9 +74,15 @@ fn a_picture_of_one_pixel_is_looked_at() {
 }
 
 #[test]
-fn a_camera_is_refused_because_this_build_reads_files_only() {
-    for camera in ["v4l2:///dev/video0", "http://127.0.0.1/cam.mjpeg", "cmd:rpicam-vid -o -"] {
-        lookout(["caption", camera]).bad(1, &[camera, "files only"]);
+fn a_camera_that_gives_no_picture_says_why() {
+    for (camera, cause) in [
+        ("v4l2:///dev/video93", "there is no camera /dev/video93"),
+        ("v4l2:///dev/video0?sise=1x1", "did you mean `size=`?"),
+        ("cmd:echo no sensor >&2; exit 7", "ended with status 7: no sensor"),
+        ("http://me:secret@127.0.0.1:1/cam.mjpeg", "http://127.0.0.1:1/cam.mjpeg: "),
+        ("rtsp://cam/1", "cmd:ffmpeg"),
+    ] {
+        lookout(["caption", camera]).bad(1, &[cause]);
     }
 }
 

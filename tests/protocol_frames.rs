@@ -44,7 +44,7 @@ fn every_message() -> Vec<Message> {
         Findings::Snapshot { bytes: u32::MAX, width: u16::MAX, height: 1 },
     ];
     all.extend(findings.map(|findings| Message::Answer(Answer { id: u32::MAX, ms: u32::MAX, findings })));
-    for phase in [Phase::Began, Phase::Ended] {
+    for phase in [Phase::Began, Phase::Ended, Phase::Updated] {
         let (trigger, caption) = (name(&"t".repeat(48)), long.clone());
         let score = Score::ONE;
         all.push(Message::Event(Event { id: u64::MAX, trigger, phase, unix_ms: u64::MAX, score, caption }));
@@ -77,6 +77,12 @@ fn every_message() -> Vec<Message> {
         all.push(Message::Failure(Failure { id: Some(u32::MAX), code, text: long.clone() }));
         all.push(Message::Failure(Failure { id: None, code, text: Text::new() }));
     }
+    all.push(Message::Fetch(Fetch { id: u32::MAX, offset: u32::MAX, size: u16::MAX, pieces: u8::MAX }));
+    all.push(Message::Picture(Picture { id: u32::MAX, bytes: u32::MAX, crc: u32::MAX }));
+    all.push(Message::Have(Have { id: u32::MAX, bytes: 0 }));
+    let ask = Ask { id: u32::MAX, question: Question::Snapshot, text: long };
+    all.push(Message::AskAbout(AskAbout { about: About::Picture(u32::MAX), ask: ask.clone() }));
+    all.push(Message::AskAbout(AskAbout { about: About::Camera(name(&"c".repeat(48))), ask }));
     all
 }
 
@@ -311,6 +317,12 @@ fn the_bytes_of_version_1_stay_the_same() {
     let answer = Findings::Snapshot { bytes: 1, width: 2, height: 3 };
     let answer = Message::Answer(Answer { id: 1, ms: 2, findings: answer });
     assert_eq!(bytes_of(&answer), b"\x03\x01\x02\x06\x01\x02\x03");
+    let fetch = Message::Fetch(Fetch { id: 1, offset: 2, size: 3, pieces: 4 });
+    assert_eq!(bytes_of(&fetch), b"\x08\x01\x02\x03\x04");
+    assert_eq!(bytes_of(&Message::Picture(Picture { id: 1, bytes: 2, crc: 3 })), b"\x09\x01\x02\x03");
+    assert_eq!(bytes_of(&Message::Have(Have { id: 1, bytes: 2 })), b"\x0a\x01\x02");
+    let ask = Ask { id: 1, question: Question::Caption, text: Text::new() };
+    assert_eq!(bytes_of(&Message::AskAbout(AskAbout { about: About::Picture(5), ask })), b"\x0b\x00\x05\x01\x01\x00");
     let ping = framed(&Message::Ping { nonce: 7 });
     assert_eq!(ping[..4], [0, 2, 1, 6], "zero, run, version, run");
     assert_eq!(ping.len(), 10);

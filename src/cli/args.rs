@@ -7,6 +7,7 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, RangedU64ValueParser, TypedValueParser};
 
 use crate::bundle::Bundle;
+use crate::camera::{Uri, percent_decoded};
 use crate::engine::Options;
 use crate::{Code, Error, Result};
 
@@ -84,32 +85,37 @@ pub(super) enum Source {
     File(PathBuf),
     /// Standard input.
     Stdin,
+    /// A camera.
+    Camera {
+        /// Its address.
+        uri: String,
+        /// The same, passwords left out.
+        shown: String,
+    },
 }
 
 impl PictureArg {
-    /// Tells a file from standard input. A camera is an error: this build reads files only.
+    /// Tells a file from standard input and from a camera.
     pub fn source(&self) -> Result<Source> {
         let typed = self.0.as_encoded_bytes();
         if typed == b"-" {
             return Ok(Source::Stdin);
         }
-        let cameras = ["v4l2:", "http:", "https:", "rtsp:", "rtmp:", "cmd:"];
-        if let Some(kind) = cameras.iter().find(|kind| typed.starts_with(kind.as_bytes())) {
-            return Err(Error::new(
-                Code::Unsupported,
-                format!("{} is a camera ({kind}), and this build reads files only", self.shown()),
-                "save one picture first, and give its file or pipe it in as `-`",
-            ));
+        if let Some(rest) = typed.strip_prefix(b"file://") {
+            return Ok(Source::File(self.file_uri(rest)?));
         }
-        match typed.strip_prefix(b"file://") {
-            Some(rest) => Ok(Source::File(self.file_uri(rest)?)),
+        match self.0.to_str().filter(|text| Uri::has_scheme(text)) {
+            Some(text) => Ok(Source::Camera { uri: text.to_owned(), shown: Uri::parse(text)?.to_string() }),
             None => Ok(Source::File(PathBuf::from(&self.0))),
         }
     }
 
-    /// As it was typed, for people and for JSON.
+    /// As it was typed, passwords left out, for people and for JSON.
     pub fn shown(&self) -> String {
-        self.0.to_string_lossy().into_owned()
+        match self.source() {
+            Ok(Source::Camera { shown, .. }) => shown,
+            _ => self.0.to_string_lossy().into_owned(),
+        }
     }
 
     /// The path in `file://[localhost]/path`, with `%20` and the like resolved.
@@ -123,21 +129,7 @@ impl PictureArg {
         if !path.starts_with(b"/") {
             return Err(wrong("the path must be absolute"));
         }
-        let mut plain = Vec::with_capacity(path.len());
-        let mut at = 0;
-        while at < path.len() {
-            if path[at] == b'%' {
-                let digit = |at: usize| path.get(at).and_then(|byte| (*byte as char).to_digit(16));
-                let (Some(high), Some(low)) = (digit(at + 1), digit(at + 2)) else {
-                    return Err(wrong("a % is not followed by two hexadecimal digits"));
-                };
-                plain.push((high * 16 + low) as u8);
-                at += 3;
-            } else {
-                plain.push(path[at]);
-                at += 1;
-            }
-        }
+        let plain = percent_decoded(path).ok_or_else(|| wrong("a % is not followed by two hexadecimal digits"))?;
         Ok(PathBuf::from(OsStr::from_bytes(&plain)))
     }
 }
@@ -174,11 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_is_refused_by_name() {
-        for camera in ["v4l2:///dev/video0", "http://host/cam.mjpeg", "cmd:rpicam-vid -o -"] {
-            let error = source(camera).unwrap_err();
-            assert_eq!(error.code(), Code::Unsupported);
-            assert!(error.message().contains(camera) && error.message().contains("files only"), "{error}");
+    fn a_camera_is_told_from_a_file_and_its_password_is_not_shown() {
+        for camera in ["v4l2:///dev/video0", "http://host/cam.mjpeg", "cmd:rpicam-vid -o -", "folder:in"] {
+            let Source::Camera { uri, .. } = source(camera).unwrap() else { panic!("{camera} is a camera") };
+            assert_eq!(uri, camera);
         }
+        let arg = PictureArg::from(OsString::from("http://me:secret@host/x"));
+        assert_eq!(arg.shown(), "http://host/x");
+        assert!(source("v4l2:///dev/video0?sise=1x1").unwrap_err().help().contains("size"));
     }
 }

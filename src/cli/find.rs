@@ -14,21 +14,24 @@ use crate::{Code, Error, Result};
 
 use super::args::{Global, PictureArg};
 use super::console::{Console, Outcome};
+use super::find_events::Past;
 use super::session::{self, Ms, ms_since};
 
 #[derive(Args)]
 #[command(
-    override_usage = "lookout find [OPTIONS] <WORDS> <DIR>\n       lookout find [OPTIONS] --like <PICTURE> <DIR>"
+    override_usage = "lookout find [OPTIONS] <WORDS> <DIR>\n       lookout find [OPTIONS] --like <PICTURE> <DIR>\n       \
+        lookout find [OPTIONS] --events [WORDS]\n       lookout find [OPTIONS] --events --like <PICTURE>"
 )]
 #[command(after_help = "Examples:
   lookout find \"a dog on the beach\" ~/Pictures
   lookout find --like cat.jpg ~/Pictures --top 20 --json
+  lookout find --events \"a dog on the sofa\" --since 2d --snapshots found
 
 Embeddings are kept in DIR/.lookout-index, so that only new or changed pictures are looked at. Where DIR
 cannot be written the index lies in the user's cache. An interrupted search keeps what it has seen.")]
 pub(super) struct Find {
-    /// What to look for (left out with --like), and the folder
-    #[arg(required = true, num_args = 1..=2, value_names = ["WORDS", "DIR"])]
+    /// What to look for (left out with --like), and the folder (left out with --events)
+    #[arg(required_unless_present = "events", num_args = 1..=2, value_names = ["WORDS", "DIR"])]
     what_and_where: Vec<std::ffi::OsString>,
     /// Look for pictures like this one
     #[arg(long, value_name = "PICTURE")]
@@ -37,8 +40,10 @@ pub(super) struct Find {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     top: usize,
     /// Where the index lies [default: DIR/.lookout-index]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "events")]
     index: Option<PathBuf>,
+    #[command(flatten)]
+    past: Past,
 }
 
 #[derive(Serialize)]
@@ -74,6 +79,10 @@ struct IndexReport {
 
 impl Find {
     pub fn run(self, global: &Global, console: &Console) -> Outcome {
+        if self.past.events {
+            let words = self.words_alone()?;
+            return self.past.run(words.as_deref(), self.like.as_ref(), self.top, global, console);
+        }
         let (words, folder) = self.split()?;
         let source = self.like.as_ref().map(PictureArg::source).transpose()?;
         let meta = std::fs::metadata(&folder).map_err(|error| not_a_folder(&folder, &error.to_string()))?;
@@ -121,18 +130,23 @@ impl Find {
         console.answer(&reply, || listing(&reply))
     }
 
+    /// The words that go with `--events`, if there are any.
+    fn words_alone(&self) -> Result<Option<String>> {
+        let help = "write: lookout find --events \"a dog on the sofa\", or: lookout find --events --like PICTURE";
+        match (&self.what_and_where[..], &self.like) {
+            ([], _) => Ok(None),
+            ([words], None) => utf8(words).map(Some),
+            ([_], Some(_)) => Err(Error::new(Code::Usage, "--like PICTURE takes the place of the words", help)),
+            _ => Err(Error::new(Code::Usage, "--events takes the place of the folder", help)),
+        }
+    }
+
     /// The words (none with `--like`) and the folder.
     fn split(&self) -> Result<(Option<String>, PathBuf)> {
         let help = "write: lookout find \"a dog on the beach\" DIR, or: lookout find --like PICTURE DIR";
         match (&self.what_and_where[..], &self.like) {
             ([folder], Some(_)) => Ok((None, folder.into())),
-            ([words, folder], None) => {
-                let words = words.clone().into_string().map_err(|words| {
-                    let message = format!("the words {words:?} are not valid UTF-8 text");
-                    Error::new(Code::Usage, message, "is the terminal's encoding UTF-8?")
-                })?;
-                Ok((Some(words), folder.into()))
-            }
+            ([words, folder], None) => Ok((Some(utf8(words)?), folder.into())),
             ([only], None) => {
                 Err(Error::new(Code::Usage, format!("{only:?} alone does not say what to look for where"), help))
             }
@@ -178,6 +192,13 @@ impl Find {
         )?;
         Ok((index, refreshed, decode_ms, encode_ms))
     }
+}
+
+fn utf8(words: &std::ffi::OsStr) -> Result<String> {
+    words.to_owned().into_string().map_err(|words| {
+        let message = format!("the words {words:?} are not valid UTF-8 text");
+        Error::new(Code::Usage, message, "is the terminal's encoding UTF-8?")
+    })
 }
 
 fn not_a_folder(folder: &Path, cause: &str) -> Error {

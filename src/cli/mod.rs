@@ -8,6 +8,7 @@ mod args;
 mod ask;
 mod bench;
 mod bundle;
+mod camera;
 mod caption;
 mod check;
 mod completions;
@@ -15,9 +16,12 @@ mod console;
 mod embed;
 mod eval;
 mod find;
+mod find_events;
 mod ground;
 mod label;
 mod man;
+mod query;
+mod run;
 mod session;
 
 use std::ffi::OsString;
@@ -65,12 +69,19 @@ enum Command {
     Check(check::Check),
     /// Print the embedding of a picture or a sentence
     Embed(embed::Embed),
+    /// Watch cameras, and tell what happens: the daemon
+    Run(run::Run),
     /// Search the pictures of a folder by words or by a picture
     Find(find::Find),
+    /// Ask a running lookout over a serial line, MQTT or HTTP
+    Query(query::Query),
     /// Measure a bundle on your own pictures
     Eval(eval::Eval),
     /// Measure start-up, speed and memory on this machine
     Bench(bench::Bench),
+    /// The cameras of this machine
+    #[command(subcommand)]
+    Camera(camera::CameraCommand),
     /// Look after model bundles
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
@@ -109,9 +120,12 @@ fn dispatch(cli: Cli, console: &Console) -> Outcome {
         Command::Ask(command) => command.run(global, console),
         Command::Check(command) => command.run(global, console),
         Command::Embed(command) => command.run(global, console),
+        Command::Run(command) => command.run(global, console),
         Command::Find(command) => command.run(global, console),
+        Command::Query(command) => command.run(global, console),
         Command::Eval(command) => command.run(global, console),
         Command::Bench(command) => command.run(global, console),
+        Command::Camera(command) => command.run(console),
         Command::Bundle(command) => command.run(global, console),
         Command::Completions(command) => command.run(Cli::command(), console),
         Command::Man(command) => command.run(Cli::command(), console),

@@ -1,10 +1,11 @@
 //! One question about one picture: open both, look, and reply.
 
 use std::io::Read;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::camera::snap;
 use crate::picture::Picture;
 use crate::sight::{Looker, View};
 use crate::{Code, Error, Result};
@@ -14,6 +15,8 @@ use super::console::{Console, Outcome};
 
 /// Most bytes that are read from standard input: 256 MiB.
 const MAX_STDIN: u64 = 256 << 20;
+/// How long a camera may take to give a picture.
+const CAMERA_WITHIN: Duration = Duration::from_secs(10);
 
 /// A loaded bundle and a picture it has looked at.
 pub(super) struct Session {
@@ -98,6 +101,7 @@ pub(super) fn open(source: &Source) -> Result<Picture> {
     match source {
         Source::File(path) => Picture::open(path),
         Source::Stdin => Picture::decode(&read_stdin(std::io::stdin().lock(), MAX_STDIN)?, "standard input"),
+        Source::Camera { uri, .. } => snap(uri, CAMERA_WITHIN)?.picture().map(|picture| Picture::clone(&picture)),
     }
 }
 

@@ -99,6 +99,11 @@ impl Picture {
         resize::resample(self, x, y, filter)
     }
 
+    /// The bytes of a JPEG file; `quality` is 1 to 100. Errors where a side is longer than 65,535 pixels.
+    pub fn to_jpeg(&self, quality: u8) -> Result<Vec<u8>> {
+        save::jpeg(self, quality)
+    }
+
     /// Writes a picture file whose format follows the extension. The bytes go to a temporary file beside `path`, which is
     /// then renamed, so that `path` never holds a partial picture.
     pub fn save(&self, path: &Path) -> Result<()> {

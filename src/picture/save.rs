@@ -75,6 +75,19 @@ fn writable_target(path: &Path) -> Result<PathBuf> {
     Ok(path.canonicalize().unwrap_or_else(|_| path.to_owned()))
 }
 
+/// `quality` is 1 to 100.
+pub(super) fn jpeg(picture: &Picture, quality: u8) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let (width, height) = (picture.width, picture.height);
+    JpegEncoder::new_with_quality(&mut out, quality)
+        .write_image(&picture.rgb, width, height, ExtendedColorType::Rgb8)
+        .map_err(|e| {
+            let message = format!("{width} x {height} pixels cannot be a JPEG file: {e}");
+            Error::new(Code::Picture, message, "use a smaller picture: a side of a JPEG has at most 65,535 pixels")
+        })?;
+    Ok(out)
+}
+
 fn encode(picture: &Picture, format: ImageFormat) -> image::ImageResult<Vec<u8>> {
     let mut out = std::io::Cursor::new(Vec::new());
     let (width, height, colour) = (picture.width, picture.height, ExtendedColorType::Rgb8);

@@ -63,6 +63,11 @@ pub fn encode<'a>(message: &Message, buffer: &'a mut [u8]) -> Result<&'a [u8], E
     Ok(&buffer[..stuffed + 2])
 }
 
+/// CRC-32/ISO-HDLC of a whole file, as zlib and Ethernet compute it.
+pub fn checksum(file: &[u8]) -> u32 {
+    CRC.checksum(file)
+}
+
 /// Reads the bytes between two zeros, which it overwrites.
 pub fn decode(stuffed: &mut [u8]) -> Result<Message, Bad> {
     if stuffed.contains(&0) {

@@ -9,6 +9,9 @@ pub type Text = String<256>;
 /// A short name: a label, a trigger. At most 48 bytes of UTF-8.
 pub type Name = String<48>;
 
+/// Most bytes of a picture in one [`Piece`].
+pub const MAX_PIECE: usize = 494;
+
 /// Whatever crosses the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -29,12 +32,21 @@ pub enum Message {
     Answer(Answer),
     /// Something began or ended before the camera. Nobody asked.
     Event(Event),
-    /// How the lookout is doing. Sent now and then, and after a [`Message::Ping`].
+    /// How the lookout is doing. Follows a [`Message::Pong`].
     Status(Status),
     /// A part of a snapshot's JPEG file.
     Piece(Piece),
     /// Something could not be done.
     Failure(Failure),
+    /// Parts of a snapshot are wanted; [`Message::Piece`]s answer.
+    Fetch(Fetch),
+    /// Size and checksum of a whole JPEG file. From the lookout it comes behind a [`Findings::Snapshot`]; to the lookout
+    /// it offers a picture, whose [`Message::Piece`]s follow.
+    Picture(Picture),
+    /// How much of an offered picture has arrived.
+    Have(Have),
+    /// A question about something other than the first camera's newest picture.
+    AskAbout(AskAbout),
 }
 
 /// A question about what the camera sees.
@@ -65,7 +77,7 @@ pub enum Question {
     Check,
     /// Which past events match these words?
     Find,
-    /// The picture itself; answered by [`Findings::Snapshot`] and [`Message::Piece`]s.
+    /// The picture itself; answered by [`Findings::Snapshot`] and [`Message::Picture`], fetched by [`Message::Fetch`].
     Snapshot,
 }
 
@@ -113,7 +125,8 @@ pub enum Findings {
     },
     /// To [`Question::Find`].
     Events(Vec<Found, 8>),
-    /// To [`Question::Snapshot`]: the pieces of this JPEG file follow.
+    /// To [`Question::Snapshot`]. The same [`Ask::id`] gives the same picture for ten seconds, so that a question may be
+    /// repeated while its pieces are fetched.
     Snapshot {
         /// Size of the file in bytes.
         bytes: u32,
@@ -174,7 +187,7 @@ pub struct Event {
     pub id: u64,
     /// Which trigger.
     pub trigger: Name,
-    /// Whether it began or ended.
+    /// Whether it began, goes on or ended.
     pub phase: Phase,
     /// When, in milliseconds since 1970-01-01 UTC.
     pub unix_ms: u64,
@@ -184,7 +197,7 @@ pub struct Event {
     pub caption: Text,
 }
 
-/// Which end of an event.
+/// Where an event stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Phase {
@@ -192,6 +205,8 @@ pub enum Phase {
     Began,
     /// It ended.
     Ended,
+    /// It goes on, and something worth telling changed.
+    Updated,
 }
 
 /// How the lookout is doing.
@@ -230,18 +245,75 @@ pub enum Watch {
     Blind,
 }
 
-/// A part of a snapshot's JPEG file.
+/// A part of a JPEG file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Piece {
-    /// Of the [`Ask`].
+    /// Of the [`Ask`] for the snapshot, or of the [`Picture`] that is sent.
     pub id: u32,
     /// Where the part begins in the file.
     pub offset: u32,
     /// Size of the whole file in bytes.
     pub total: u32,
     /// The part.
-    pub data: Vec<u8, 494>,
+    pub data: Vec<u8, MAX_PIECE>,
+}
+
+/// Parts of a snapshot are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Fetch {
+    /// Of the [`Ask`] for the snapshot.
+    pub id: u32,
+    /// Where the first part begins in the file.
+    pub offset: u32,
+    /// Most bytes in each part, [`MAX_PIECE`] at most. The noisier the line, the shorter the parts that get through.
+    pub size: u16,
+    /// How many parts, at most. None asks for the [`Picture`] again.
+    pub pieces: u8,
+}
+
+/// Size and checksum of a whole JPEG file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Picture {
+    /// Of the [`Ask`] for the snapshot; for a picture that is sent chosen by who sends.
+    pub id: u32,
+    /// Size in bytes.
+    pub bytes: u32,
+    /// CRC-32/ISO-HDLC of the file, see [`checksum`](super::checksum).
+    pub crc: u32,
+}
+
+/// How much of an offered picture has arrived. Answers the [`Picture`] and each [`Piece`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Have {
+    /// Of the [`Picture`].
+    pub id: u32,
+    /// Bytes from the start of the file without a gap: where the next piece must begin. All of them: the file is whole,
+    /// and its checksum was right.
+    pub bytes: u32,
+}
+
+/// A question about something other than the first camera's newest picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct AskAbout {
+    /// What it is about.
+    pub about: About,
+    /// The question.
+    pub ask: Ask,
+}
+
+/// What a question is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum About {
+    /// The [`Picture`] of this id, all of which was sent. The newest one is kept.
+    Picture(u32),
+    /// The newest picture of this camera.
+    Camera(Name),
 }
 
 /// Something could not be done.

@@ -25,6 +25,13 @@
 //! New messages and new variants come at the end of their `enum` and keep [`VERSION`]: an old end reports them as
 //! [`Bad::Malformed`] and goes on. Anything else that changes the bytes of an existing message raises [`VERSION`].
 //!
+//! # Pictures
+//!
+//! A snapshot is fetched: `Ask` for it, take the size from the `Answer` and the checksum from the `Picture` behind it, then
+//! `Fetch` parts by their offsets until all are there, those that were lost once more. A picture is sent: `Picture` offers
+//! it, each `Piece` must begin where the last `Have` said, and `AskAbout` then asks about it. An offer that is repeated
+//! goes on where it stood.
+//!
 //! # Example
 //!
 //! ```
@@ -50,8 +57,8 @@ mod frame;
 mod message;
 
 pub use accumulator::{Accumulator, Fed};
-pub use frame::{Bad, EncodeError, MAX_FRAME, MAX_MESSAGE, VERSION, decode, encode};
+pub use frame::{Bad, EncodeError, MAX_FRAME, MAX_MESSAGE, VERSION, checksum, decode, encode};
 pub use message::{
-    Answer, Ask, Event, Failure, FailureCode, Findings, Found, Label, LabelScore, Message, Name, Phase, Piece,
-    Question, Score, ScoredBox, Status, Text, Watch, text,
+    About, Answer, Ask, AskAbout, Event, Failure, FailureCode, Fetch, Findings, Found, Have, Label, LabelScore,
+    MAX_PIECE, Message, Name, Phase, Picture, Piece, Question, Score, ScoredBox, Status, Text, Watch, text,
 };

@@ -1,22 +1,10 @@
 //! Is this sentence supported by the picture?
 
-use serde::Serialize;
-
 use crate::Result;
 
+use super::answer::Support;
 use super::looker::{Looker, cosine, sigmoid};
 use super::view::View;
-
-/// How far a picture supports a sentence.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Support {
-    /// Whether the score is at least one half.
-    pub supported: bool,
-    /// Probability that the sentence holds: `sigmoid(check_scale * cosine + check_bias)`.
-    pub score: f32,
-    /// Cosine of the two embeddings.
-    pub cosine: f32,
-}
 
 impl Looker {
     /// Checks a sentence against a picture by the cosine of their embeddings. It judges whether the two are about the

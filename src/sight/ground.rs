@@ -1,33 +1,15 @@
 //! Where in the picture is this?
 
-use serde::Serialize;
-
 use crate::Result;
 use crate::bundle::Role;
 use crate::engine::Grounder;
 
+use super::answer::{Boxes, Found};
 use super::looker::{Looker, lazily, sigmoid};
 use super::view::View;
 
 /// Overlap from which the weaker of two boxes is dropped.
 const NMS_IOU: f32 = 0.5;
-
-/// Boxes of a phrase, best first.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Boxes {
-    /// The boxes, best first; none where nothing reaches the threshold.
-    pub boxes: Vec<Found>,
-}
-
-/// One box and the probability that it is right.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Found {
-    /// `[x, y, width, height]` in pixels of the original picture, origin at the top left.
-    #[serde(rename = "box")]
-    pub rect: [f32; 4],
-    /// Probability, `0..=1`.
-    pub score: f32,
-}
 
 /// Which boxes to keep.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,41 +2,22 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use crate::text::{MAX_TEXT_BYTES, fill_template};
 use crate::{Code, Error, Result};
 
+use super::answer::{Label, Labels};
 use super::looker::{Looker, cosine, normalise, shortened};
 use super::view::View;
 
 /// Most labels in one question.
 pub const MAX_LABELS: usize = 10_000;
 
-/// Labels, best first. Their scores and `none` add up to 1.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Labels {
-    /// Every label that was asked about, best first.
-    pub labels: Vec<Label>,
-    /// Probability of "none of these".
-    pub none: f32,
-}
-
-/// One label and its calibrated probability.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Label {
-    /// The words.
-    pub label: String,
-    /// Probability, `0..=1`.
-    pub score: f32,
-}
-
 impl Looker {
     /// Scores `labels` (1 to [`MAX_LABELS`], none blank) by a softmax over `cosine / temperature`, in which the
     /// manifest's `none_bias` and background prompts compete as "none of these".
     pub fn label(&self, view: &View, labels: &[String]) -> Result<Labels> {
         let embeddings = self.embed_labels(labels, &mut |_, _| {})?;
-        let background = self.embed_labels_unchecked(&self.calibration()?.background.clone(), true, &mut |_, _| {})?;
+        let background = self.background()?;
         let cosines = |rows: &[Arc<[f32]>]| rows.iter().map(|row| cosine(&view.embedding, row)).collect::<Vec<_>>();
         let calibration = self.calibration()?;
         let mut none = cosines(&background);
@@ -79,6 +60,11 @@ impl Looker {
             }
         }
         self.embed_labels_unchecked(labels, false, progress)
+    }
+
+    /// The embeddings of the background prompts, which compete as "none of these".
+    pub(super) fn background(&self) -> Result<Vec<Arc<[f32]>>> {
+        self.embed_labels_unchecked(&self.calibration()?.background, true, &mut |_, _| {})
     }
 
     /// `whole`: the words are prompts already, no template goes around them.
@@ -125,7 +111,7 @@ impl Looker {
 }
 
 /// Softmax over `labels` and `none` together, each divided by `temperature`: the labels' shares, and the sum of `none`'s.
-fn shares(labels: &[f32], none: &[f32], temperature: f32) -> (Vec<f32>, f32) {
+pub(super) fn shares(labels: &[f32], none: &[f32], temperature: f32) -> (Vec<f32>, f32) {
     let top = labels.iter().chain(none).copied().fold(f32::NEG_INFINITY, f32::max);
     let weight = |cosine: &f32| f64::from((cosine - top) / temperature).exp();
     let sum: f64 = labels.iter().chain(none).map(weight).sum();

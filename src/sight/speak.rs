@@ -1,12 +1,11 @@
 //! Captions and answers: what the speaker says about a picture.
 
-use serde::Serialize;
-
 use crate::bundle::{Bundle, Role};
 use crate::engine::{Decoder, Options};
 use crate::text::{Decoding, MAX_TEXT_BYTES, Spoken, Tokenizer, beam, greedy, sample};
 use crate::{Code, Error, Result};
 
+use super::answer::{Answer, Caption};
 use super::looker::{Looker, cosine, lazily};
 use super::view::View;
 
@@ -19,34 +18,6 @@ const MAX_ANSWER_TOKENS: usize = 12;
 
 /// Temperature of sampled captions.
 const SAMPLE_TEMPERATURE: f32 = 1.0;
-
-/// A sentence about a picture, and how far to trust it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Caption {
-    /// The sentence.
-    pub caption: String,
-    /// Probability that the picture supports the sentence, as [`Looker::check`] gives it; where the bundle has no text
-    /// tower, `exp(log_probability)`.
-    pub score: f32,
-    /// Mean log-probability of the sentence's tokens.
-    pub log_probability: f32,
-    /// Mean cosine of the caption's text embedding with those of the sampled captions, `-1..=1`. A caption that the
-    /// speaker would not say twice is more likely made up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agreement: Option<f32>,
-    /// The sampled captions.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub samples: Vec<String>,
-}
-
-/// An answer to a question about a picture.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Answer {
-    /// The words.
-    pub answer: String,
-    /// `exp` of the mean log-probability of the answer's tokens, `0..=1`.
-    pub score: f32,
-}
 
 /// How to speak. The default follows the bundle's manifest and takes no samples.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -11,6 +11,7 @@ import torch
 from onnx import TensorProto
 
 from . import trunk
+from .balance import balance
 from .graph import Graph
 from .minilm import tokenizer
 from .model import CONTEXT, EMBEDDING, GRID, PATCH, Grounder, ImageHead, Speaker, TextTower
@@ -148,15 +149,13 @@ def untrained():
 def main(random: bool = False) -> None:
     body, head, text, speaker, grounder = untrained() if random else trained()
     BUNDLE.mkdir(parents=True, exist_ok=True)
-    graphs = {
-        "image": lambda s: image_graph(body, head, s),
-        "text": lambda s: text_graph(text, s),
-        "decoder": lambda s: decoder_graph(speaker, s),
-        "ground": lambda s: ground_graph(grounder, s),
-    }
-    for role, make in graphs.items():
-        make(False).save(BUNDLE / f"{role}.onnx")
-        make(True).save(TWINS / f"{role}.onnx")
+    whole = (body, head, text, speaker)
+    rounded = whole if random else balance(*whole, SIZE)
+    for stock, folder, (body, head, text, speaker) in ((False, BUNDLE, rounded), (True, TWINS, whole)):
+        image_graph(body, head, stock).save(folder / "image.onnx")
+        text_graph(text, stock).save(folder / "text.onnx")
+        decoder_graph(speaker, stock).save(folder / "decoder.onnx")
+        ground_graph(grounder, stock).save(folder / "ground.onnx")
     (BUNDLE / "tokenizer.json").write_text(json.dumps(json.loads(tokenizer().to_str()), ensure_ascii=False, separators=(",", ":")))
     (BUNDLE / "speaker-tokenizer.json").write_text(json.dumps(json.loads(speaker_tokenizer().to_str()), ensure_ascii=False, separators=(",", ":")))
     write_manifest(speaker)
@@ -183,7 +182,7 @@ def write_manifest(speaker: Speaker) -> None:
     lines = [
         "format = 1",
         'name = "lookout"',
-        'version = "2"',
+        'version = "2.1"',
         'licence = "Non-commercial research and education (trained on Flickr8k, Flickr30k-Entities and DAQUAR)"',
         f'distilled_from = {quote(["EfficientNet-Lite2 (ImageNet-1k, Apache-2.0)", "all-MiniLM-L6-v2 (Apache-2.0)"])}',
         "",

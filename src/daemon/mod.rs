@@ -1,0 +1,24 @@
+//! All of it running together: the configuration, starting, reloading and ending.
+//!
+//! | thread | what it does |
+//! |---|---|
+//! | one a camera | takes frames; the newest wins |
+//! | `watch` | looks, decides, answers |
+//! | `keeper` | writes events to the memory, then lets the links and the actions hear them |
+//! | `acts` | GPIO outputs and commands of triggers |
+//! | one or two a link | MQTT, serial, web |
+//! | the main one | signals, the watchdog, temperature |
+//!
+//! A report is on the disk before anybody hears of it.
+
+mod acts;
+mod config;
+mod hub;
+mod keeper;
+mod plan;
+mod running;
+mod triggers;
+
+pub use config::{CameraSection, Config};
+pub use plan::describe;
+pub use running::{Daemon, run};

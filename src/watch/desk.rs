@@ -1,0 +1,50 @@
+//! Where the outside meets the watch: what MQTT, serial and the web can ask of a running lookout.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use crate::Result;
+use crate::camera::Frame;
+
+use super::event::{EventId, Report};
+use super::question::{FindEvents, FoundEvent, Reply, Request};
+use super::status::Status;
+use super::trigger::Trigger;
+
+/// A running lookout, as seen from its links. Everything here may be called from any thread.
+pub trait Desk: Send + Sync + 'static {
+    /// Asks a question and waits for the answer, `patience` at most. Questions stand in a bounded queue: where it is full
+    /// the answer is [`Code::Busy`](crate::Code::Busy) at once. [`Code::Stopped`](crate::Code::Stopped) where patience
+    /// ends or the lookout shuts down.
+    fn ask(&self, request: &Request, patience: Duration) -> Result<Reply>;
+
+    /// How the lookout is doing. Never waits for the networks.
+    fn status(&self) -> Status;
+
+    /// The triggers as they are set now.
+    fn triggers(&self) -> Vec<Trigger>;
+
+    /// Adds a trigger or replaces the one of its name. It is kept over restarts. Errors where it does not make sense.
+    fn put_trigger(&self, trigger: Trigger) -> Result<()>;
+
+    /// Removes a trigger for good. Errors where there is none of that name.
+    fn remove_trigger(&self, name: &str) -> Result<()>;
+
+    /// Whether triggers may begin events. It is kept over restarts. Events that are under way end when it is taken away.
+    fn arm(&self, armed: bool);
+
+    /// The newest frame of a camera (the first one where none is named). Errors where there is none yet, or no such camera.
+    fn newest(&self, camera: Option<&str>) -> Result<Arc<Frame>>;
+
+    /// Past events. Words and `like` are searched by embedding, and wait in the queue of questions as [`Desk::ask`] does.
+    fn find(&self, find: &FindEvents) -> Result<Vec<FoundEvent>>;
+
+    /// The snapshot of an event as a JPEG file; `None` where it has none (any more).
+    fn snapshot(&self, event: EventId) -> Result<Option<Vec<u8>>>;
+
+    /// From now on every report, as it happens. The channel holds 256; a listener that does not keep up loses the newest
+    /// ones and finds them in the memory of events.
+    fn listen(&self) -> Receiver<Arc<Report>>;
+}
