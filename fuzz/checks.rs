@@ -8,7 +8,9 @@ use lookout::kernels::{
     Activation, Finish, Floats, Kernel, LevelLines, LevelTaps, Lines, Packed, Rows, Taps, Window, depthwise, padded,
     rows_of_levels,
 };
+use lookout::link::serial::{MAX_LINE, Split, Splitter, check_line};
 use lookout::picture::{Filter, MAX_PIXELS, Picture, Preprocess, ResizeRule};
+use lookout::protocol::{MAX_FRAME, Message, encode};
 use lookout::text::Tokenizer;
 use lookout::{Code, Error};
 
@@ -185,4 +187,41 @@ pub fn kernels(bytes: &[u8]) {
     for kernel in available {
         assert!((multiply(kernel), slide(kernel), in_levels(kernel)) == wanted, "{}", kernel.name());
     }
+}
+
+/// Whatever comes on a serial line, in whatever portions, is split alike; lines can be printed and are understood or
+/// refused with a cause; and behind it the next frame arrives, and after a silence the next line.
+pub fn serial_line(bytes: &[u8]) {
+    let whole = split(&mut Splitter::new(), &[bytes]);
+    let step = 1 + usize::from(bytes.first().copied().unwrap_or(0)) % 7;
+    let portions: Vec<&[u8]> = bytes.chunks(step).collect();
+    assert_eq!(split(&mut Splitter::new(), &portions), whole);
+    for line in whole.iter().filter_map(|split| if let Split::Line(line) = split { Some(line) } else { None }) {
+        assert!(line.len() <= MAX_LINE && line.trim() == line && !line.contains(char::is_control), "{line:?}");
+        if let Err(error) = check_line(line) {
+            explained(&error, &[Code::Usage, Code::Text]);
+        }
+    }
+    let ping = Message::Ping { nonce: bytes.len() as u32 };
+    let mut buffer = [0; MAX_FRAME];
+    let frame = encode(&ping, &mut buffer).expect("every message fits");
+    assert_eq!(split(&mut Splitter::new(), &[bytes, frame]).last(), Some(&Split::Frame(ping)));
+
+    let mut splitter = Splitter::new();
+    splitter.echo(true);
+    split(&mut splitter, &portions);
+    splitter.silence();
+    assert_eq!(split(&mut splitter, &[b"\rAT\r"]).last(), Some(&Split::Line("AT".to_owned())));
+    assert!(splitter.echoed().is_some_and(|echoed| echoed.ends_with(b"AT\r\n")));
+}
+
+fn split(splitter: &mut Splitter, portions: &[&[u8]]) -> Vec<Split> {
+    let mut all = Vec::new();
+    for portion in portions {
+        let mut rest = *portion;
+        while let Some(split) = splitter.feed(&mut rest) {
+            all.push(split);
+        }
+    }
+    all
 }

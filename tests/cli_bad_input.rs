@@ -207,7 +207,7 @@ fn under_json_every_error_is_one_object_on_standard_output() {
         (&["label", "/nowhere.jpg", "--labels", "x", "--json"], 1, "input", "/nowhere.jpg"),
         (&["--json", "label"], 2, "usage", "<PICTURE>"),
         (&["caption", &fine, "--json", "--colour"], 2, "usage", "--colour"),
-        (&["caption", "http://host/", "--json"], 1, "unsupported", "files only"),
+        (&["caption", "http://127.0.0.1:9/", "--json"], 1, "camera", "127.0.0.1:9"),
         (&["caption", &fine, "--bundle", "/nowhere", "--json"], 1, "input", "/nowhere"),
     ];
     for (args, code, name, word) in cases {

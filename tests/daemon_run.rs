@@ -55,7 +55,7 @@ fn a_picture_in_the_folder_becomes_an_event_on_the_disk_and_on_the_page() {
     assert!(daemon.terminate().success());
     assert!(begin.elapsed() < Duration::from_secs(10), "it took {:?}", begin.elapsed());
     let output = daemon.find(&["--events", "a dog"]);
-    assert_eq!(output["found"][0]["id"], event["id"], "{output}");
+    assert_eq!(output["events"][0]["id"], event["id"], "{output}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Every file that the fuzz targets found worth keeping, through the same checks.
-#![cfg(all(feature = "bundle", feature = "kernels", feature = "picture", feature = "text"))]
+#![cfg(all(feature = "bundle", feature = "kernels", feature = "picture", feature = "serial", feature = "text"))]
 
 #[path = "../fuzz/checks.rs"]
 mod checks;
@@ -19,6 +19,11 @@ fn no_manifest_of_the_corpus_breaks_its_promise() {
 #[test]
 fn no_picture_of_the_corpus_breaks_its_promise() {
     replay("picture", checks::picture);
+}
+
+#[test]
+fn no_noise_of_the_corpus_breaks_the_serial_line() {
+    replay("serial_line", checks::serial_line);
 }
 
 #[test]

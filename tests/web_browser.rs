@@ -51,8 +51,11 @@ fn an_event_appears_by_itself_with_its_picture_caption_and_box() {
     let served = Served::open();
     let mut browser = opened(&served, 1280, 900);
     browser.until("document.querySelector('#no-events').textContent.startsWith('Nothing has happened yet')");
+    let old = served.desk.begin("parcel", "a brown box lies at the door", HOUR * 30);
+    browser.until(&format!("document.querySelector('.event')?.dataset.id === '{old}'"));
     served.desk.score("dog", 0.81);
     let id = served.desk.begin("dog", "a dog sits on the porch", Duration::ZERO);
+    browser.until(&format!("document.querySelector('.event').dataset.id === '{id}'"));
     let card = format!("document.querySelector('.event[data-id=\"{id}\"]')");
     browser.until(&format!("{card}?.classList.contains('on')"));
     browser.until(&format!("{card}.querySelector('img').naturalWidth === 768"));
@@ -262,10 +265,12 @@ fn the_login_form_lets_in_whoever_has_the_token() {
     browser.open(&served.url("/"));
     browser.until("document.querySelector('#token')");
     browser.click("#token");
+    browser.until("document.activeElement.id === 'token'");
     browser.text("not the token, surely");
     browser.key("Enter", 13);
     browser.until("document.querySelector('#wrong') && !document.querySelector('#wrong').hidden");
     browser.click("#token");
+    browser.until("document.activeElement.id === 'token'");
     browser.text(TOKEN);
     browser.key("Enter", 13);
     browser.until("document.querySelector('#device')?.textContent === 'porch-pi'");
@@ -300,7 +305,10 @@ fn a_picture_of_the_page_in_both_themes() {
     browser.until("document.querySelectorAll('.event').length === 5");
     browser.until("document.querySelector('#boxes .box')");
     browser.until("document.querySelector('.trigger[data-name=dog] .meter span').textContent === '81 %'");
-    browser.until("[...document.querySelectorAll('.event img')].filter((i) => i.complete).length === 5");
+    // Pictures further down are fetched when they come into sight.
+    browser.eval("document.querySelector('#health').scrollIntoView({behavior: 'instant'})");
+    browser.until("[...document.querySelectorAll('.event img')].filter((i) => i.naturalWidth > 0).length === 5");
+    browser.eval("window.scrollTo({top: 0, behavior: 'instant'})");
     let mut means = Vec::new();
     for theme in ["light", "dark"] {
         browser.theme(theme);

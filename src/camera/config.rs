@@ -74,7 +74,7 @@ impl CameraConfig {
 
     /// How to run it.
     pub fn options(&self) -> CameraOptions {
-        CameraOptions { fps: self.fps, stall: self.stall, rotate: self.rotate, bell: None }
+        CameraOptions { fps: self.fps, stall: self.stall, rotate: self.rotate, bell: None, quiet: false }
     }
 }
 

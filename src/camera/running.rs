@@ -35,6 +35,8 @@ pub struct CameraOptions {
     /// Rung without waiting at every new frame, and when there will be no more: give several cameras one bounded channel
     /// to wait for all of them at once.
     pub bell: Option<Sender<()>>,
+    /// Whether trouble is left to the status, and not logged.
+    pub quiet: bool,
 }
 
 /// A camera that runs in threads of its own, and is opened again for as long as it takes when it fails.
@@ -81,7 +83,7 @@ impl Camera {
             source: uri.to_string(),
             options: options.clone(),
             seen: Arc::default(),
-            state: Mutex::new(State::new()),
+            state: Mutex::new(State::new(options.quiet)),
             changed: Condvar::new(),
         });
         let (events, received) = crossbeam_channel::unbounded();
@@ -267,7 +269,8 @@ impl Shared {
 }
 
 impl State {
-    fn new() -> Self {
+    fn new(quiet: bool) -> Self {
+        let said = || if quiet { Said::silent() } else { Said::default() };
         Self {
             doing: CameraState::Opening,
             error: None,
@@ -280,8 +283,8 @@ impl State {
             broken: 0,
             broken_sequence: 0,
             broken_error: None,
-            trouble: Said::default(),
-            broken_said: Said::default(),
+            trouble: said(),
+            broken_said: said(),
         }
     }
 
@@ -309,7 +312,7 @@ impl State {
 
 /// One frame of the camera at `uri`, decoded. The error says why it fails, or that none came `within` that time.
 pub fn snap(uri: &str, within: Duration) -> Result<Arc<Frame>> {
-    let options = CameraOptions { stall: within, fps: 120.0, ..CameraOptions::default() };
+    let options = CameraOptions { stall: within, fps: 120.0, quiet: true, ..CameraOptions::default() };
     let shown = Uri::parse(uri)?.to_string();
     let camera = Camera::start(&shown, uri, &options)?;
     let until = Instant::now() + within;

@@ -1,12 +1,14 @@
 //! Cameras of the kernel.
 //!
-//! Over the `v4l` crate, which nokhwa stands on too: nokhwa waits for a frame for ever, gives a buffer's padding as if it
-//! were picture, shares one handle so that a hanging camera cannot be opened anew, and does not know GREY.
+//! nokhwa finds them. Frames are taken over the `v4l` crate, which nokhwa stands on: nokhwa waits for a frame for ever,
+//! gives a buffer's padding as if it were picture, shares one handle so that a hanging camera cannot be opened anew, and
+//! does not know GREY.
 
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nokhwa::utils::{ApiBackend, CameraInfo};
 use rustix::event::PollFlags;
 use v4l::buffer::{Flags, Type};
 use v4l::capability::Flags as Capability;
@@ -186,17 +188,15 @@ fn trouble(shown: &str, doing: &str, error: &io::Error) -> Error {
     Error::new(Code::Camera, cause, help)
 }
 
-/// The cameras of the kernel.
+/// The cameras of the kernel. nokhwa finds them; what it does not say of one is asked of the kernel.
 pub(super) fn found() -> Result<Vec<Found>> {
-    let mut numbers: Vec<u32> = match std::fs::read_dir("/sys/class/video4linux") {
-        Ok(entries) => {
-            entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("video")?.parse().ok()).collect()
-        }
+    let Ok(mut known) = nokhwa::query(ApiBackend::Video4Linux) else {
         // No driver is loaded.
-        Err(_) => Vec::new(),
+        return Ok(Vec::new());
     };
-    numbers.sort_unstable();
-    Ok(numbers.into_iter().filter_map(|number| describe(Path::new(&format!("/dev/video{number}")))).collect())
+    known.sort_by_key(|camera| camera.index().as_index().unwrap_or(u32::MAX));
+    let path = |camera: &CameraInfo| Some(format!("/dev/video{}", camera.index().as_index().ok()?));
+    Ok(known.iter().filter_map(|camera| describe(Path::new(&path(camera)?))).collect())
 }
 
 fn describe(path: &Path) -> Option<Found> {

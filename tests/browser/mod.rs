@@ -156,12 +156,19 @@ impl Browser {
         );
     }
 
-    /// The middle of an element, scrolled into sight.
+    /// The middle of an element, scrolled into sight, once the page is loaded and the element stands still.
     fn middle(&mut self, selector: &str) -> (f64, f64) {
-        let quoted = json!(selector).to_string();
-        self.until(&format!("document.querySelector({quoted})"));
-        let [left, top, width, height] = self.rectangle(selector);
-        (left + width / 2.0, top + height / 2.0)
+        self.until(&format!("document.readyState === 'complete' && document.querySelector({})", json!(selector)));
+        let mut before = self.rectangle(selector);
+        for _ in 0..400 {
+            self.eval("new Promise((done) => setTimeout(done, 50))");
+            let [left, top, width, height] = self.rectangle(selector);
+            if before == [left, top, width, height] {
+                return (left + width / 2.0, top + height / 2.0);
+            }
+            before = [left, top, width, height];
+        }
+        panic!("{selector} never stands still");
     }
 
     /// `[left, top, width, height]` of an element that is scrolled into sight.

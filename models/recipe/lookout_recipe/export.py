@@ -149,9 +149,9 @@ def untrained():
 def main(random: bool = False) -> None:
     body, head, text, speaker, grounder = untrained() if random else trained()
     BUNDLE.mkdir(parents=True, exist_ok=True)
-    whole = (body, head, text, speaker)
-    rounded = whole if random else balance(*whole, SIZE)
-    for stock, folder, (body, head, text, speaker) in ((False, BUNDLE, rounded), (True, TWINS, whole)):
+    if not random:
+        body, head, text, speaker = balance(body, head, text, speaker, SIZE)
+    for stock, folder in ((False, BUNDLE), (True, TWINS)):
         image_graph(body, head, stock).save(folder / "image.onnx")
         text_graph(text, stock).save(folder / "text.onnx")
         decoder_graph(speaker, stock).save(folder / "decoder.onnx")

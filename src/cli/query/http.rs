@@ -60,7 +60,13 @@ impl Http {
             message if message.is_empty() => format!("{} answers {status}", self.url),
             message => message,
         };
-        Err(Error::new(Code::Link, message, field("help")))
+        let code = match status.as_u16() {
+            400 => Code::Usage,
+            429 => Code::Busy,
+            501 => Code::Unsupported,
+            _ => Code::Link,
+        };
+        Err(Error::new(code, message, field("help")))
     }
 
     fn json(&self, bytes: &[u8]) -> Result<Value> {

@@ -157,7 +157,7 @@ impl Matrix {
             }
             let scores = &mut scores[..chunk.marks.len()];
             let panels = 0..chunk.packed.panels();
-            self.kernel.multiply(&rows, &chunk.packed, panels, Finish::NONE, scores, chunk.marks.len());
+            self.kernel.multiply(rows.view(), &chunk.packed, panels, Finish::NONE, scores, chunk.marks.len());
             // |qx - q'x'| <= |q - q'| |x'| + |q| |x - x'|, and the embedding x has length 1.
             best.allow(lost * (1.0 + chunk.residue) + length * chunk.residue + 1e-5);
             for (score, mark) in scores.iter().zip(&chunk.marks) {

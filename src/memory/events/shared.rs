@@ -242,7 +242,10 @@ impl Shared {
         // The last connection that closes brings the log into the file.
         self.reader.rest();
         hand.writer = None;
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Some(lock) = self.lock.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Closing alone is not enough while a child process that is just being started has the file as well.
+            let _ = lock.unlock();
+        }
         flushed
     }
 
