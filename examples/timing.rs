@@ -1,7 +1,7 @@
 //! Least milliseconds on one thread, many interleaved runs: the default bundle's image tower, and attention blocks of equal
 //! width with full attention, static keys folded into the projection, and static keys apart.
 //!
-//!     cargo run --release --example timing
+//!     cargo run --release --example timing [tower | blocks]
 
 use std::time::Instant;
 
@@ -77,11 +77,15 @@ fn race(towers: &[(&ImageTower, Vec<f32>)], rounds: usize) -> Vec<f64> {
 }
 
 fn main() -> lookout::Result<()> {
+    let only = std::env::args().nth(1);
+    let wanted = |what: &str| only.as_ref().is_none_or(|only| only == what);
     println!("{} kernels, one thread, least of many runs", kernel_name());
-    let default = ImageTower::load(&Bundle::open(&Bundle::default_path()?)?, &Options { threads: 1 })?;
-    let ms = race(&[(&default, Noise(2).floats(3 * 256 * 256))], if std::env::args().any(|a| a == "tower") { 500 } else { 100 })[0];
-    println!("image tower of the default bundle: {ms:.3} ms");
-    if std::env::args().any(|a| a == "tower") {
+    if wanted("tower") {
+        let default = ImageTower::load(&Bundle::open(&Bundle::default_path()?)?, &Options { threads: 1 })?;
+        let ms = race(&[(&default, Noise(2).floats(3 * 256 * 256))], 400)[0];
+        println!("image tower of the default bundle: {ms:.3} ms");
+    }
+    if !wanted("blocks") {
         return Ok(());
     }
     for (tokens, width, heads) in [(64, 256, 4), (196, 384, 6), (196, 384, 2), (49, 384, 6)] {

@@ -35,9 +35,13 @@ impl Outputs {
         for (name, pin) in &config.outputs {
             let mut request = Request::builder();
             request.as_output(Value::Inactive);
-            outputs.add(name, Box::new(gpiocdev_embedded_hal::OutputPin::try_from(hold(name, pin, request)?).map_err(
-                |error| refused(name, &error.to_string()),
-            )?));
+            outputs.add(
+                name,
+                Box::new(
+                    gpiocdev_embedded_hal::OutputPin::try_from(hold(name, pin, request)?)
+                        .map_err(|error| refused(name, &error.to_string()))?,
+                ),
+            );
         }
         Ok(outputs)
     }

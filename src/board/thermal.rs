@@ -81,12 +81,16 @@ impl Thermal {
             _ if degrees >= self.hot => 2,
             _ => 1,
         };
-        let next = if wanted(celsius) > self.factor { wanted(celsius) } else { self.factor.min(wanted(celsius + COOLER)) };
+        let next =
+            if wanted(celsius) > self.factor { wanted(celsius) } else { self.factor.min(wanted(celsius + COOLER)) };
         if next != self.factor {
-            log::warn!("{celsius:.0} degrees: {}", match next {
-                1 => "all frames are looked at again".to_owned(),
-                factor => format!("one of {factor} frames is looked at"),
-            });
+            log::warn!(
+                "{celsius:.0} degrees: {}",
+                match next {
+                    1 => "all frames are looked at again".to_owned(),
+                    factor => format!("one of {factor} frames is looked at"),
+                }
+            );
         }
         self.factor = next;
     }

@@ -122,7 +122,7 @@ impl PictureArg {
     fn file_uri(&self, rest: &[u8]) -> Result<PathBuf> {
         use std::os::unix::ffi::OsStrExt;
         let wrong = |cause: &str| {
-            let message = format!("{} is not a usable file URI: {cause}", self.shown());
+            let message = format!("{} is not a usable file URI: {cause}", self.0.display());
             Error::new(Code::Input, message, "write it as file:///folder/picture.jpg, or give the plain path")
         };
         let path = rest.strip_prefix(b"localhost").unwrap_or(rest);

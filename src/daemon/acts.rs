@@ -33,7 +33,8 @@ pub(super) fn start(hub: &Arc<Hub>, outputs: Outputs, end: Receiver<()>) -> Resu
         loop {
             match heard.recv_timeout(TICK) {
                 Ok(report) => acts.act(&report),
-                Err(RecvTimeoutError::Timeout) if matches!(end.try_recv(), Err(crossbeam_channel::TryRecvError::Empty)) => {}
+                Err(RecvTimeoutError::Timeout)
+                    if matches!(end.try_recv(), Err(crossbeam_channel::TryRecvError::Empty)) => {}
                 Err(_) => break,
             }
             acts.reap();

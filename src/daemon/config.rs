@@ -211,7 +211,8 @@ impl Config {
         trigger.check()?;
         let name = &trigger.name;
         let refuse = |cause: String, known: Vec<&str>| {
-            let known = if known.is_empty() { "there is none".to_owned() } else { format!("known: {}", known.join(", ")) };
+            let known =
+                if known.is_empty() { "there is none".to_owned() } else { format!("known: {}", known.join(", ")) };
             Err(Error::new(Code::Config, format!("trigger {name}: {cause}"), known))
         };
         let cameras: Vec<&str> = self.cameras.iter().map(|camera| camera.name.as_str()).collect();

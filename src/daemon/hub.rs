@@ -131,9 +131,8 @@ impl Hub {
         let cameras = self.cameras.read().unwrap_or_else(PoisonError::into_inner);
         let blind = |camera: &Arc<Camera>| {
             let status = camera.status();
-            (status.state == CameraState::Failing).then(|| {
-                format!("camera {}: {}", status.name, status.error.unwrap_or_else(|| "no frames".to_owned()))
-            })
+            (status.state == CameraState::Failing)
+                .then(|| format!("camera {}: {}", status.name, status.error.unwrap_or_else(|| "no frames".to_owned())))
         };
         let failing: Vec<String> = cameras.iter().filter_map(blind).collect();
         (!cameras.is_empty() && failing.len() == cameras.len()).then(|| failing.join("; "))
@@ -158,7 +157,9 @@ impl Hub {
         let begin = Instant::now();
         let (camera, at_ms, answer) = match &request.question {
             Question::Status {} => (None, None, Answer::Status(Box::new(self.status()))),
-            Question::Find(find) => (None, None, Answer::Events(FoundEvents { events: self.find_within(find, patience)? })),
+            Question::Find(find) => {
+                (None, None, Answer::Events(FoundEvents { events: self.find_within(find, patience)? }))
+            }
             Question::Snapshot {} => {
                 let frame = self.newest(request.camera.as_deref())?;
                 let (picture, jpeg) = (frame.picture()?, crate::watch::jpeg(&frame)?);
@@ -169,7 +170,14 @@ impl Hub {
             _ => return self.watch.ask(request.clone(), patience),
         };
         let ms = begin.elapsed().as_secs_f64() * 1e3;
-        Ok(Reply { task: request.question.task(), camera, at_ms, bundle: self.looker.identity().to_owned(), answer, ms })
+        Ok(Reply {
+            task: request.question.task(),
+            camera,
+            at_ms,
+            bundle: self.looker.identity().to_owned(),
+            answer,
+            ms,
+        })
     }
 
     fn find_within(&self, find: &FindEvents, patience: Duration) -> Result<Vec<FoundEvent>> {
@@ -177,16 +185,13 @@ impl Hub {
         let since_ms = match &find.since {
             None => None,
             Some(text) => {
-                let ago = seconds::parse(text).map_err(|cause| Error::new(Code::Usage, cause, "for example: since 2d"))?;
+                let ago =
+                    seconds::parse(text).map_err(|cause| Error::new(Code::Usage, cause, "for example: since 2d"))?;
                 Some(crate::watch::unix_ms().saturating_sub(ago.as_millis() as u64))
             }
         };
-        let filter = EventFilter {
-            since_ms,
-            trigger: find.trigger.clone(),
-            camera: find.camera.clone(),
-            before: find.before,
-        };
+        let filter =
+            EventFilter { since_ms, trigger: find.trigger.clone(), camera: find.camera.clone(), before: find.before };
         let like = match (&find.words, find.like) {
             (Some(_), Some(_)) => {
                 return Err(Error::new(Code::Usage, "both `words` and `like` are given", "search by one of them"));
@@ -199,7 +204,8 @@ impl Hub {
             (None, Some(event)) => match self.store.embedding(event)? {
                 Some((bundle, embedding)) if bundle == self.looker.identity() => embedding,
                 found => {
-                    let cause = if found.is_some() { "was seen by another bundle" } else { "has no picture to compare with" };
+                    let cause =
+                        if found.is_some() { "was seen by another bundle" } else { "has no picture to compare with" };
                     return Err(Error::new(Code::Usage, format!("event {event} {cause}"), "choose another event"));
                 }
             },

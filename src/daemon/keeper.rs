@@ -41,5 +41,9 @@ pub(super) fn end_unfinished(store: &EventStore, to_mqtt: bool) -> Result<usize>
 }
 
 pub(super) fn no_thread(error: std::io::Error) -> Error {
-    Error::new(Code::Engine, format!("no thread can be started: {error}"), "free some memory, or raise the limit on tasks")
+    Error::new(
+        Code::Engine,
+        format!("no thread can be started: {error}"),
+        "free some memory, or raise the limit on tasks",
+    )
 }

@@ -200,7 +200,9 @@ impl Daemon {
     fn change_cameras(&mut self, old: &Config, new: &Config) -> Result<()> {
         let mut cameras = self.hub.cameras.write().unwrap_or_else(PoisonError::into_inner);
         let kept = |section: &CameraSection| {
-            old.cameras.iter().any(|before| before.camera() == section.camera())
+            old.cameras
+                .iter()
+                .any(|before| before.camera() == section.camera())
                 .then(|| cameras.iter().find(|camera| camera.name() == section.name).cloned())
                 .flatten()
         };
@@ -252,11 +254,9 @@ impl Daemon {
 
     fn stop_links(&self, which: impl Fn(&str) -> bool, until: Instant) {
         let mut links = self.hub.links.write().unwrap_or_else(PoisonError::into_inner);
-        let (gone, kept) = std::mem::take(&mut *links).into_iter().partition(|link: &Box<dyn Link>| which(&link.status().name));
-        *links = kept;
+        let gone: Vec<_> = links.extract_if(.., |link| which(&link.status().name)).collect();
         // A link may ask for the status while it ends.
         drop(links);
-        let gone: Vec<Box<dyn Link>> = gone;
         std::thread::scope(|scope| {
             for mut link in gone {
                 scope.spawn(move || link.stop(until));

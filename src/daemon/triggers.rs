@@ -53,7 +53,8 @@ impl Edits {
 
     /// Names of the triggers that the file has and that were changed or removed since.
     pub fn overridden<'a>(&'a self, file: &'a [Trigger]) -> impl Iterator<Item = &'a str> {
-        let differs = |trigger: &&Trigger| self.0.get(&trigger.name).is_some_and(|edit| edit.as_ref() != Some(*trigger));
+        let differs =
+            |trigger: &&Trigger| self.0.get(&trigger.name).is_some_and(|edit| edit.as_ref() != Some(*trigger));
         file.iter().filter(differs).map(|trigger| trigger.name.as_str())
     }
 }

@@ -124,10 +124,15 @@ unsafe fn levels<const ROWS: usize, const PANELS: usize>(ending: Ending, sums: [
             let bytes = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
             let bytes = _mm512_permutexvar_epi32(deal, bytes);
             let to = ending.levels.add(m * ending.stride);
-            if PANELS == 4 {
-                _mm512_storeu_si512(to.cast(), bytes);
-            } else {
-                _mm512_mask_storeu_epi8(to.cast(), (1 << (PANELS * PANEL)) - 1, bytes);
+            match PANELS {
+                4 => _mm512_storeu_si512(to.cast(), bytes),
+                1 => _mm_storeu_si128(to.cast(), _mm512_castsi512_si128(bytes)),
+                _ => {
+                    _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(bytes));
+                    if PANELS == 3 {
+                        _mm_storeu_si128(to.add(2 * PANEL).cast(), _mm512_extracti32x4_epi32::<2>(bytes));
+                    }
+                }
             }
         }
     }

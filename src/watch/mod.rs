@@ -14,10 +14,10 @@ mod pulse;
 mod question;
 #[cfg(feature = "engine")]
 mod reply;
+#[cfg(feature = "engine")]
+mod running;
 mod status;
 mod trigger;
-#[cfg(feature = "engine")]
-mod watch;
 #[cfg(feature = "engine")]
 mod watcher;
 
@@ -30,10 +30,10 @@ pub use pulse::Pulse;
 pub use question::{
     Answer, FindEvents, FoundEvent, FoundEvents, MAX_REQUEST_BYTES, Question, Reply, Request, Snapshot, TASKS,
 };
+#[cfg(feature = "engine")]
+pub use running::{QUEUE, Setup, Watch};
 pub use status::{CameraScore, LinkStatus, MemoryStatus, Status, TriggerStatus};
 pub use trigger::{Hours, MAX_NAME, Trigger, check_name};
-#[cfg(feature = "engine")]
-pub use watch::{QUEUE, Setup, Watch};
 #[cfg(feature = "engine")]
 pub use watcher::Eye;
 #[cfg(feature = "engine")]

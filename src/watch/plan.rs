@@ -50,21 +50,8 @@ impl Plan {
         Self { armed: Vec::new(), scorer: None }
     }
 
-    /// Embeds every trigger's words once. A trigger that is in `old` unchanged, apart from its numbers, keeps where it
-    /// stands. Errors name the trigger.
-    pub fn new(looker: &Looker, triggers: Vec<Trigger>, old: Option<Plan>) -> std::result::Result<Self, (Error, Option<Plan>)> {
-        match Self::prepare(looker, triggers) {
-            Ok(mut plan) => {
-                if let Some(old) = old {
-                    plan.take_over(old);
-                }
-                Ok(plan)
-            }
-            Err(error) => Err((error, old)),
-        }
-    }
-
-    fn prepare(looker: &Looker, triggers: Vec<Trigger>) -> Result<Self> {
+    /// Embeds every trigger's words once. Errors name the trigger.
+    pub fn new(looker: &Looker, triggers: Vec<Trigger>) -> Result<Self> {
         let mut conditions: Vec<Vec<String>> = Vec::new();
         let mut armed = Vec::with_capacity(triggers.len());
         for trigger in triggers {
@@ -90,7 +77,8 @@ impl Plan {
         Ok(Self { armed, scorer })
     }
 
-    fn take_over(&mut self, old: Plan) {
+    /// A trigger that keeps its name keeps where it stands.
+    pub fn take_over(&mut self, old: Plan) {
         let mut old: BTreeMap<String, Armed> =
             old.armed.into_iter().map(|armed| (armed.trigger.name.clone(), armed)).collect();
         for armed in &mut self.armed {

@@ -21,9 +21,9 @@ use super::gauge::Step;
 use super::plan::{Armed, Plan};
 use super::pulse::Pulse;
 use super::reply;
+use super::running::{Order, Query};
 use super::status::{CameraScore, TriggerStatus};
 use super::trigger::Trigger;
-use super::watch::{Order, Query};
 
 /// How long a caption or boxes may hold up the message of an event.
 const MOST_SPEAKING: Duration = Duration::from_secs(2);
@@ -87,7 +87,7 @@ impl Watcher {
         reports: Sender<Report>,
         last_id: EventId,
     ) -> Result<Self> {
-        let plan = Plan::new(&looker, triggers, None).map_err(|(error, _)| error)?;
+        let plan = Plan::new(&looker, triggers)?;
         let seen = eyes.into_iter().map(Seen::new).collect();
         let watcher = Self { looker, seen, plan, pulse, reports, last_id, changed: false };
         watcher.publish();
@@ -154,7 +154,10 @@ impl Watcher {
     fn look(&mut self, at: usize, frame: &Arc<Frame>, now: Instant) -> Result<()> {
         let picture = frame.picture()?;
         let attentive = self.plan.armed.iter().any(|armed| {
-            armed.stands.get(&self.seen[at].name).is_some_and(|stand| stand.gauge.is_active() || !stand.gauge.is_settled())
+            armed
+                .stands
+                .get(&self.seen[at].name)
+                .is_some_and(|stand| stand.gauge.is_active() || !stand.gauge.is_settled())
         });
         let seen = &mut self.seen[at];
         let verdict = seen.gate.judge(&picture, now, attentive);
@@ -164,7 +167,8 @@ impl Watcher {
             return Ok(());
         }
         let begin = Instant::now();
-        let whole = if wanted.contains(&None) || seen.eye.zones.is_empty() { Some(self.looker.look(&picture)?) } else { None };
+        let whole =
+            if wanted.contains(&None) || seen.eye.zones.is_empty() { Some(self.looker.look(&picture)?) } else { None };
         let mut zones = BTreeMap::new();
         for zone in wanted.into_iter().flatten() {
             let part = crop(&picture, seen.eye.zones[&zone]);
@@ -172,7 +176,8 @@ impl Watcher {
         }
         let scores_of = |view: &View| self.plan.scores(&view.embedding);
         let whole_scores = whole.as_ref().map(scores_of);
-        let zone_scores: BTreeMap<&String, Vec<f32>> = zones.iter().map(|(name, view)| (name, scores_of(view))).collect();
+        let zone_scores: BTreeMap<&String, Vec<f32>> =
+            zones.iter().map(|(name, view)| (name, scores_of(view))).collect();
         for (place, armed) in self.plan.armed.iter_mut().enumerate() {
             if !armed.watches(&seen.name) {
                 continue;
@@ -237,7 +242,14 @@ impl Watcher {
             Step::Stay => return,
         };
         let event = &report.event;
-        log::info!("event {} {:?}: {} on {}, score {:.2}", event.id, event.phase, event.trigger, event.camera, event.score);
+        log::info!(
+            "event {} {:?}: {} on {}, score {:.2}",
+            event.id,
+            event.phase,
+            event.trigger,
+            event.camera,
+            event.score
+        );
         self.pulse.told(event.phase);
         if let Err(error) = self.reports.send_timeout(report, MOST_WAITING) {
             let cause = error.to_string();
@@ -251,14 +263,18 @@ impl Watcher {
         let trigger = &armed.trigger;
         let frame = seen.eye.camera.newest();
         let (frame, view) = match (&trigger.zone, &seen.whole) {
-            (Some(zone), whole) => (frame.or_else(|| whole.as_ref().map(|(frame, _)| frame.clone())), seen.zones.get(zone)),
+            (Some(zone), whole) => {
+                (frame.or_else(|| whole.as_ref().map(|(frame, _)| frame.clone())), seen.zones.get(zone))
+            }
             (None, Some((frame, view))) => (Some(frame.clone()), Some(view)),
             (None, None) => (frame, None),
         };
         let size = frame.as_ref().and_then(|frame| frame.picture().ok()).map_or([0, 0], |p| [p.width(), p.height()]);
-        let offset = trigger.zone.as_ref().and_then(|zone| seen.eye.zones.get(zone)).map_or([0.0; 2], |area| {
-            [area[0] * size[0] as f32, area[1] * size[1] as f32]
-        });
+        let offset = trigger
+            .zone
+            .as_ref()
+            .and_then(|zone| seen.eye.zones.get(zone))
+            .map_or([0.0; 2], |area| [area[0] * size[0] as f32, area[1] * size[1] as f32]);
         let stop = Stop::after(MOST_SPEAKING);
         let caption = view.filter(|_| trigger.caption).and_then(|view| self.spoken(&stop, view));
         let boxes = match (view, &trigger.ground) {
@@ -336,18 +352,11 @@ impl Watcher {
             Order::Stop => {}
             Order::Triggers(triggers, done) => {
                 let kept: Vec<String> = triggers.iter().map(|trigger| trigger.name.clone()).collect();
-                self.release_all(|trigger, _| !kept.contains(&trigger.name));
-                let old = std::mem::replace(&mut self.plan, Plan::empty());
-                let outcome = match Plan::new(&self.looker, triggers, Some(old)) {
-                    Ok(plan) => {
-                        self.plan = plan;
-                        Ok(())
-                    }
-                    Err((error, old)) => {
-                        self.plan = old.unwrap_or_else(Plan::empty);
-                        Err(error)
-                    }
-                };
+                let outcome = Plan::new(&self.looker, triggers).map(|mut plan| {
+                    self.release_all(|trigger, _| !kept.contains(&trigger.name));
+                    plan.take_over(std::mem::replace(&mut self.plan, Plan::empty()));
+                    self.plan = plan;
+                });
                 self.look_anew();
                 self.publish();
                 let _ = done.send(outcome);
@@ -375,14 +384,15 @@ impl Watcher {
         if Instant::now() >= query.until() {
             return;
         }
-        let stop = Stop::after(query.until().saturating_duration_since(Instant::now()));
+        let begin = Instant::now();
+        let stop = Stop::after(query.until().saturating_duration_since(begin));
         match query {
             Query::Embed { words, answer, .. } => {
                 let _ = answer.send(stop.during(|| self.looker.embed_text(&words)));
             }
             Query::Ask { request, answer, .. } => {
                 let outcome = self.view_for(&request).and_then(|(frame, view)| {
-                    stop.during(|| reply::reply(&self.looker, &request, frame.as_deref(), view))
+                    stop.during(|| reply::reply(&self.looker, &request, frame.as_deref(), &view, begin))
                 });
                 let _ = answer.send(outcome);
             }

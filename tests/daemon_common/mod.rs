@@ -128,7 +128,8 @@ impl Daemon {
 
     fn fetch(&self, method: &str, path: &str, body: Option<&str>) -> Result<Vec<u8>, ureq::Error> {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
-        let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(30))).build().into();
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(30))).build().into();
         let answer = match (method, body) {
             ("POST", Some(body)) => agent.post(&url).content_type("application/json").send(body)?,
             ("PUT", Some(body)) => agent.put(&url).content_type("application/json").send(body)?,

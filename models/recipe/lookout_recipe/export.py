@@ -24,19 +24,18 @@ SIZE = 256
 TEMPLATES = ["{}", "a photo of a {}.", "a picture of {}.", "there is a {} in the scene."]
 
 
-def image_graph(body: trunk.Trunk, head: ImageHead, stock: bool, float_activations: int = 3) -> Graph:
-    """The first `float_activations` blocks and the stem keep float activations: few weights, wide ranges."""
+def image_graph(body: trunk.Trunk, head: ImageHead, stock: bool) -> Graph:
+    """The stem takes the picture in float. Between the layers of a block the engine keeps bytes, as `int8` lets it."""
     g = Graph("image", stock)
     x = g.op("Transpose", [g.input("image", [1, 3, SIZE, SIZE])], perm=[0, 2, 3, 1])
-    precision = lambda index: "weights" if index < float_activations else "int8"
     x, side = g.convolution(x, body.stem, SIZE, False, "relu6", "weights"), SIZE // 2
-    as_linear = lambda x, conv, activation, residual=None, p="int8": g.linear(x, conv.conv.weight.flatten(1), conv.conv.bias, activation, residual, p)
+    as_linear = lambda x, conv, activation, residual=None: g.linear(x, conv.conv.weight.flatten(1), conv.conv.bias, activation, residual)
     blocks = [*body.blocks[: trunk.LAST_FINE_BLOCK + 1], *head.tail]
     for index, block in enumerate(blocks):
-        y = as_linear(x, block.expand, "relu6", None, precision(index)) if block.expand else x
+        y = as_linear(x, block.expand, "relu6") if block.expand else x
         y = g.convolution(y, block.depthwise, side, True, "relu6")
         side = -(-side // block.depthwise.stride)
-        x = as_linear(y, block.project, "none", x if block.residual else None, precision(index))
+        x = as_linear(y, block.project, "none", x if block.residual else None)
         if index == trunk.LAST_FINE_BLOCK:
             fine = g.reshape(x, 1, GRID * GRID, trunk.FINE)
     features = g.linear(g.reshape(x, 1, 64, trunk.COARSE), head.head.weight, head.head.bias, "relu6")
@@ -182,7 +181,7 @@ def write_manifest(speaker: Speaker) -> None:
     lines = [
         "format = 1",
         'name = "lookout"',
-        'version = "2.1"',
+        'version = "2.2"',
         'licence = "Non-commercial research and education (trained on Flickr8k, Flickr30k-Entities and DAQUAR)"',
         f'distilled_from = {quote(["EfficientNet-Lite2 (ImageNet-1k, Apache-2.0)", "all-MiniLM-L6-v2 (Apache-2.0)"])}',
         "",

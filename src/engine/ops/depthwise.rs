@@ -1,4 +1,5 @@
 //! `LookoutDepthwise(x[B, H, W, C], weight int8 [kh kw, C], scale [C], bias [C])`: one kernel per channel, float sums.
+//! Between two int8 layers it may run on bytes: see [`strips`](super::strips).
 
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;

@@ -12,6 +12,10 @@
 //! | `LookoutStaticKeyAttention` | `folded_attention` |
 //! | `LookoutStaticKeyAttentionUnfolded` | `unfolded_attention` |
 //!
+//! Layers in a row may be put into one that has no name in a file: `strips`. It is there that a `LookoutDepthwise` that ends
+//! in a ReLU6, between a layer that does and an int8 `LookoutLinear`, works on bytes, with what lies in between rounded to
+//! steps of 6 / 254.
+//!
 //! Constants are checked when the file is loaded: a wrong shape, type, scale or attribute is an error that names the node.
 
 pub(super) mod attend;

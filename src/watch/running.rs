@@ -74,7 +74,9 @@ impl Watch {
         let thread = std::thread::Builder::new()
             .name("watch".to_owned())
             .spawn(move || watcher.run(&orders_in, &queries_in, &bell))
-            .map_err(|error| Error::new(Code::Engine, format!("no thread can be started: {error}"), "free some memory"))?;
+            .map_err(|error| {
+                Error::new(Code::Engine, format!("no thread can be started: {error}"), "free some memory")
+            })?;
         Ok(Self { orders, queries, pulse, thread: Mutex::new(Some(thread)) })
     }
 
