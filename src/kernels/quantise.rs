@@ -25,7 +25,7 @@ pub enum Form {
     Offset,
     /// No negative values: `0..=255` for kernels of the form `Offset`, else `0..=127`.
     Positive,
-    /// See [`levels`](super::levels).
+    /// See `levels`.
     Levels,
 }
 
