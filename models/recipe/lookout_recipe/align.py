@@ -1,43 +1,39 @@
 """Stage `align`: pictures and sentences meet in one space.
 
-Three things are learned at once over cached views of the train pictures, from stride 16 upwards:
+Learned at once over cached maps, from stride 16 upwards:
 captions  contrastive; captions that the sentence teacher finds alike share the target, so that another picture's
           fitting caption is not pushed away
 regions   what lies in a box of the picture against the phrases of the batch
 classes   the image teacher's probabilities, read against the class names' text embeddings, so that labels outside
-          the captions work
-The weights that are kept are a running mean over the last steps. Resumes after every pass.
+          the captions work: of the train pictures, and of the pool's
+names     the pool's own names, each against the other names of its set
+meaning   sentences stay as near to one another as the sentence teacher has them, so that words which no picture
+          shows keep their place
+The weights that are kept are a running mean over the last steps. Resumes after every pass. `--from PATH` starts from
+the towers of an earlier alignment.
 """
 
-import json
+import argparse
 import math
 import random
-import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import data, features, trunk
-from .minilm import MiniLM, tokenizer
+from . import data, features, pool, trunk
 from .model import ImageHead, TextTower
 from .paths import SEED, WORK, record
-from .text import batches, clip, padded
+from .teaching import Meaning, Pool, Teaching, ways_to_say
+from .text import encode, padded
 
-PASSES, BATCH, CLASSES, REGIONS = 30, 256, 64, 256
-LABEL_WEIGHT, REGION_WEIGHT, ALIKE, KEEP = 0.5, 0.3, 0.08, 0.995
-SIDE = 8
-
-
-def class_names() -> list[str]:
-    """ImageNet-1k names in the classifier's order (the sorted WordNet ids)."""
-    with open(data.DATA / "imagenet-sample" / "labels.jsonl") as lines:
-        return [r["label"] for r in sorted(map(json.loads, lines), key=lambda r: r["image"])]
-
-
-def encode(sentences: list[str]) -> list[list[int]]:
-    return [clip(e.ids) for e in tokenizer().encode_batch(sentences)]
+PASSES, BATCH, CLASSES = 30, 256, 64
+# Of the pool: pictures and class names in a step.
+POOLED, POOL_CLASSES = 160, 256
+LABEL_WEIGHT, REGION_WEIGHT, POOL_WEIGHT, NAME_WEIGHT, MEANING_WEIGHT = 0.5, 0.3, 0.7, 0.3, 2.0
+ALIKE, KEEP = 0.08, 0.995
 
 
 def load_text(path) -> TextTower:
@@ -83,120 +79,91 @@ def evaluate(head: ImageHead, tower: TextTower) -> dict:
     head.eval(), tower.eval()
     fine, _, _ = features.arrays("flickr8k/dev", 0)
     captions = encode([c for row in data.rows("flickr8k/dev") for c in row["captions"]])
-    return recall(embed_pictures(head, fine), embed_texts(tower, captions))
+    held, truth, names = pool.held()
+    named = [embed_texts(tower, ways_to_say(name)).mean(0) for name in names]
+    right = (embed_pictures(head, held) @ torch.stack(named).t()).argmax(1) == torch.tensor(truth)
+    return recall(embed_pictures(head, fine), embed_texts(tower, captions)) | {"imagenette": round(right.float().mean().item() * 100, 1)}
 
 
-def sentence_teacher(ids: list[list[int]]) -> torch.Tensor:
-    out, teacher = torch.empty(len(ids), 384), MiniLM()
-    for group in batches(ids, 256, None):
-        out[group] = teacher.embed(*padded([ids[i] for i in group])).float()
-    return out
+def class_loss(sharp, picture, names, guess, picked):
+    """Pictures `[B, 384]` against the names `[C, 384]` of the classes `picked`, of which the teacher has `guess` `[B, 1000]`."""
+    soft = (guess[:, picked] / 1.5).softmax(1)
+    return F.kl_div((sharp * picture @ names.t()).log_softmax(1), soft, reduction="batchmean")
 
 
-def class_logits(teacher: trunk.Trunk, coarse) -> torch.Tensor:
-    """What the untouched teacher says of one view of every picture."""
-    parts = []
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        for at in range(0, len(coarse), 100):
-            x = torch.from_numpy(np.asarray(coarse[at : at + 100], np.float32))
-            pooled = F.relu6(F.linear(x, teacher.head.conv.weight.flatten(1), teacher.head.conv.bias)).mean(1)
-            parts.append(teacher.classifier(pooled).half())
-    return torch.cat(parts).clone()
+def with_others(classes: list[int], count: int, others: int, dice) -> list[int]:
+    """At most `count` of the classes, `others` of which were drawn from the rest."""
+    dice.shuffle(classes)
+    kept = classes[: count - others]
+    return kept + dice.sample(sorted({*range(1000)} - {*classes}), others)
 
 
-def share_of_tokens(box, window) -> torch.Tensor | None:
-    """How much of each of the 8 x 8 tokens of a view lies in a box, summing to 1; None where the view cuts most of it."""
-    x, y, width, height, mirrored = window
-    low = [(box[0] - x) / width, (box[1] - y) / height]
-    high = [(box[0] + box[2] - x) / width, (box[1] + box[3] - y) / height]
-    if mirrored:
-        low[0], high[0] = 1 - high[0], 1 - low[0]
-    kept = [(max(a, 0.0), min(b, 1.0)) for a, b in zip(low, high)]
-    area = (high[0] - low[0]) * (high[1] - low[1])
-    if area <= 0 or max(kept[0][1] - kept[0][0], 0) * max(kept[1][1] - kept[1][0], 0) < 0.6 * area:
-        return None
-    edges = torch.arange(SIDE + 1) / SIDE
-    along = [(torch.minimum(edges[1:], torch.tensor(b)) - torch.maximum(edges[:-1], torch.tensor(a))).clamp(min=0) for a, b in kept]
-    share = (along[1][:, None] * along[0][None]).flatten()
-    return share / share.sum()
-
-
-class Teaching:
-    def __init__(self):
-        self.rows = data.rows("flickr8k/train")
-        self.captions = [encode(row["captions"]) for row in self.rows]
-        self.alike = sentence_teacher([c for five in self.captions for c in five]).view(len(self.rows), 5, 384)
-        loaded = [features.arrays("flickr8k/train", v) for v in range(features.VARIANTS)]
-        self.fine = [torch.from_numpy(np.array(fine)) for fine, _, _ in loaded]
-        self.windows = [features.windows(len(self.rows), v) for v in range(features.VARIANTS)]
-        teacher = trunk.pretrained()
-        self.classes = [class_logits(teacher, coarse) for _, coarse, _ in loaded]
-        phrases = [[(p["phrase"].lower(), p["boxes"][0]) for p in row["phrases"] if len(p["boxes"]) == 1] for row in self.rows]
-        unique = sorted({p for row in phrases for p, _ in row})
-        self.phrase_ids, place = encode(unique), {p: i for i, p in enumerate(unique)}
-        self.boxed = [[(place[p], box) for p, box in row] for row in phrases]
-        self.names = encode([f"a photo of a {name}." for name in class_names()])
-
-    def regions(self, group, which, dice):
-        """`REGIONS` boxes of the views with their phrases: picture `[R]`, share of its tokens `[R, 64]`, phrase ids."""
-        made = []
-        places = [(n, i, v) for n, (i, v) in enumerate(zip(group, which)) if self.boxed[i]]
-        while len(made) < REGIONS:
-            n, i, v = dice.choice(places)
-            phrase, box = dice.choice(self.boxed[i])
-            share = share_of_tokens(box, self.windows[v][i])
-            if share is not None:
-                made.append((n, share, phrase))
-        pictures, shares, phrases = zip(*made)
-        return torch.tensor(pictures), torch.stack(shares), list(phrases)
-
-
-def step_loss(head, tower, scale, teaching, group, dice):
+def step_loss(head, tower, scale, teaching, pooled, meaning, group, extra, dice):
     which = [dice.randrange(features.VARIANTS) for _ in group]
     fine = torch.stack([teaching.fine[v][i] for v, i in zip(which, group)]).float()
+    fine = torch.cat([fine, torch.from_numpy(pooled.fine[extra].astype(np.float32))])
     guess = torch.stack([teaching.classes[v][i] for v, i in zip(which, group)]).float()
+    pool_guess = torch.from_numpy(pooled.classes[extra].astype(np.float32))
     said = [dice.randrange(5) for _ in group]
-    picked = sorted({*guess.argmax(1).tolist()})
-    dice.shuffle(picked)
-    picked = picked[: CLASSES - 16]
-    picked += dice.sample(sorted({*range(1000)} - {*picked}), 16)
+    picked = with_others(sorted({*guess.argmax(1).tolist()}), CLASSES, 16, dice)
+    pool_picked = with_others(sorted({*pool_guess.topk(3, 1).indices.flatten().tolist()}), POOL_CLASSES, 48, dice)
     owner, share, phrases = teaching.regions(group, which, dice)
     distinct = sorted({*phrases})
     meant = torch.tensor([distinct.index(p) for p in phrases])
+    sets = list(pooled.named(extra, dice))
+    sentences, near = meaning.take(dice)
+    way = lambda classes: [dice.choice(teaching.names[c]) for c in classes]
+    # everything that is said goes through the text tower at once
+    spoken = [[teaching.captions[i][c] for i, c in zip(group, said)], way(picked), way(pool_picked), [teaching.phrase_ids[p] for p in distinct], sentences]
+    spoken += [names for _, _, names in sets]
+    flat = [ids for ids in spoken for ids in ids]
+    order = sorted(range(len(flat)), key=lambda i: len(flat[i]))
+    parts = []
     with torch.autocast("cpu", torch.bfloat16):
         tokens, convolved = head.coarse(fine)
         picture = head.embed(tokens, convolved)
         region = head.embed(tokens, convolved, (owner, share.to(tokens.dtype)))
-        sentence = tower(*padded([teaching.captions[i][c] for i, c in zip(group, said)]))
-        name = tower(*padded([teaching.names[c] for c in picked]))
-        phrase = tower(*padded([teaching.phrase_ids[p] for p in distinct]))
-    picture, region, sentence, name, phrase = (F.normalize(x.float(), dim=-1) for x in (picture, region, sentence, name, phrase))
+        for at in range(0, len(order), 256):
+            parts.append(tower(*padded([flat[i] for i in order[at : at + 256]])))
+    out = F.normalize(torch.cat(parts).float(), dim=-1)[torch.tensor(order).argsort()]
+    sentence, name, pool_name, phrase, kept, *set_names = out.split([len(ids) for ids in spoken])
+    picture, region = F.normalize(picture.float(), dim=-1), F.normalize(region.float(), dim=-1)
+    picture, pool_picture = picture[: len(group)], picture[len(group) :]
     sharp = scale.exp().clamp(max=100)
     alike = torch.stack([teaching.alike[i, c] for i, c in zip(group, said)])
     target = (alike @ alike.t() / ALIKE).softmax(1)
     match = sharp * picture @ sentence.t()
     contrast = (F.cross_entropy(match, target) + F.cross_entropy(match.t(), target)) / 2
     place = F.cross_entropy(sharp * region @ phrase.t(), meant, label_smoothing=0.1)
-    soft = (guess[:, picked] / 1.5).softmax(1)
-    label = F.kl_div((sharp * picture @ name.t()).log_softmax(1), soft, reduction="batchmean")
-    return contrast + REGION_WEIGHT * place + LABEL_WEIGHT * label, contrast, place, label
+    label = class_loss(sharp, picture, name, guess, picked)
+    pool_label = class_loss(sharp, pool_picture, pool_name, pool_guess, pool_picked)
+    own = [F.cross_entropy(sharp * pool_picture[rows] @ names.t(), torch.tensor(right), label_smoothing=0.1, reduction="sum") for (rows, right, _), names in zip(sets, set_names)]
+    own = sum(own) / max(sum(len(rows) for rows, _, _ in sets), 1)
+    drift = (kept @ kept.t() - near @ near.t()).square().mean()
+    loss = contrast + REGION_WEIGHT * place + LABEL_WEIGHT * label + POOL_WEIGHT * pool_label + NAME_WEIGHT * own + MEANING_WEIGHT * drift
+    return loss, contrast, place, label, pool_label, own, drift
 
 
-def main(passes: int = PASSES) -> None:
+def main(passes: int, start: Path | None, rate: float) -> None:
     torch.manual_seed(SEED)
     began, path = time.time(), WORK / "align" / "towers.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    teaching = Teaching()
+    teaching, pooled, meaning = Teaching(), Pool(), Meaning()
     print("ready", round(time.time() - began), "s", flush=True)
     head, tower = ImageHead().to(memory_format=torch.channels_last), load_text(WORK / "text" / "tower.pt")
-    head.start_from(trunk.pretrained())
-    tower.table.requires_grad_(False), head.patch_fine.requires_grad_(False), head.patch_coarse.requires_grad_(False)
     scale = torch.nn.Parameter(torch.tensor(2.9))
+    if start:
+        state = torch.load(start, weights_only=False)
+        head.load_state_dict(state["head"]), tower.load_state_dict(state["tower"]), scale.data.copy_(state["scale"])
+        head.freeze_inherited()
+    else:
+        head.start_from(trunk.pretrained())
+    tower.table.requires_grad_(False), head.patch_fine.requires_grad_(False), head.patch_coarse.requires_grad_(False)
     inherited = [p for p in [*head.tail.parameters(), *head.head.parameters()] if p.requires_grad]
     own = [p for n, p in head.named_parameters() if p.requires_grad and n.split(".")[0] not in ("tail", "head")]
     texts = [p for p in tower.parameters() if p.requires_grad]
     groups = [(inherited, 1.5e-4, 0.01), (own, 1e-3, 0.05), (texts, 2.5e-4, 0.01), ([scale], 1e-3, 0.0)]
-    optimiser = torch.optim.AdamW([{"params": p, "lr": rate, "weight_decay": decay} for p, rate, decay in groups], betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW([{"params": p, "lr": rate * most, "weight_decay": decay} for p, most, decay in groups], betas=(0.9, 0.98))
     each = len(teaching.rows) // BATCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [g["lr"] for g in optimiser.param_groups], passes * each, pct_start=0.1)
     both = torch.nn.ModuleList([head, tower])
@@ -213,9 +180,10 @@ def main(passes: int = PASSES) -> None:
         order = list(range(len(teaching.rows)))
         dice.shuffle(order)
         both.train()
-        sums = torch.zeros(3)
+        sums = torch.zeros(6)
         for step in range(each):
-            loss, *parts = step_loss(head, tower, scale, teaching, order[step * BATCH : (step + 1) * BATCH], dice)
+            extra = dice.sample(range(len(pooled.set)), POOLED)
+            loss, *parts = step_loss(head, tower, scale, teaching, pooled, meaning, order[step * BATCH : (step + 1) * BATCH], extra, dice)
             optimiser.zero_grad(), loss.backward()
             torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
             optimiser.step(), schedule.step()
@@ -232,4 +200,8 @@ def main(passes: int = PASSES) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    options = argparse.ArgumentParser(description="pictures and sentences meet in one space")
+    options.add_argument("--passes", type=int, default=PASSES)
+    options.add_argument("--from", dest="start", type=Path, help="towers of an earlier alignment to start from")
+    options.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
+    main(**vars(options.parse_args()))

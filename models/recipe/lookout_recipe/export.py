@@ -16,12 +16,12 @@ from .graph import Graph
 from .minilm import tokenizer
 from .model import CONTEXT, EMBEDDING, GRID, PATCH, Grounder, ImageHead, Speaker, TextTower
 from .paths import REPOSITORY, WORK, record
+from .text import PROMPTS as TEMPLATES
 from .words import ANSWER, END, QUESTION, START, speaker_tokenizer
 
 BUNDLE = REPOSITORY / "models" / "default"
 TWINS = WORK / "twins"
 SIZE = 256
-TEMPLATES = ["{}", "a photo of a {}.", "a picture of {}.", "there is a {} in the scene."]
 
 
 def image_graph(body: trunk.Trunk, head: ImageHead, stock: bool) -> Graph:

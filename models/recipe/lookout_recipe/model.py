@@ -106,10 +106,13 @@ class ImageHead(nn.Module):
     def start_from(self, teacher: "trunk.Trunk"):
         """The teacher's own weights. Its depthwise kernels stay as they are: few weights, and slow to train."""
         self.tail.load_state_dict(teacher.blocks[trunk.LAST_FINE_BLOCK + 1 :].state_dict())
+        self.freeze_inherited()
+        self.head.weight.data.copy_(teacher.head.conv.weight.flatten(1)), self.head.bias.data.copy_(teacher.head.conv.bias)
+
+    def freeze_inherited(self):
         for block in self.tail:
             block.depthwise.requires_grad_(False)
         self.tail[0].expand.requires_grad_(False)
-        self.head.weight.data.copy_(teacher.head.conv.weight.flatten(1)), self.head.bias.data.copy_(teacher.head.conv.bias)
 
     def coarse(self, fine):
         """The tokens after the last block `[B, 64, 256]` and the convolutional features `[B, 64, 1280]`."""

@@ -19,6 +19,8 @@ from .model import CONTEXT, TextTower
 from .paths import SEED, WORK, record
 
 TEMPLATES = ["{}", "a photo of a {}.", "a picture of {}.", "there is a {} in the scene."]
+# How a label is put into words when it is asked for; it may have its article or not.
+PROMPTS = ["{}", "a photo of {}.", "a picture of {}.", "there is {} in the scene."]
 CAPTIONS, PASSES, BATCH, HELD = 70_000, 6, 192, 1_000
 
 
@@ -57,8 +59,12 @@ def clip(ids: list[int]) -> list[int]:
     return ids if len(ids) <= CONTEXT else ids[: CONTEXT - 1] + ids[-1:]
 
 
+def encode(sentences: list[str]) -> list[list[int]]:
+    return [clip(e.ids) for e in tokenizer().encode_batch(sentences)]
+
+
 def teach(sentences: list[str]) -> tuple[list[list[int]], np.ndarray]:
-    ids = [clip(e.ids) for e in tokenizer().encode_batch(sentences)]
+    ids = encode(sentences)
     path, progress = WORK / "text" / "teacher.f16", WORK / "text" / "teacher.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     if progress.exists() and json.loads(progress.read_text())["done"] == len(ids):

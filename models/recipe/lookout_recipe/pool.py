@@ -1,0 +1,211 @@
+"""Stage `pool`: pictures of things that Flickr8k does not show, from public repositories that hold the files themselves.
+
+Each picture has what the image teacher says of it, and where its set tells, a name. Cached like the views of the
+train pictures: the frozen trunk's map at stride 16, and the teacher's class logits. Resumable.
+
+`LOOKOUT_POOL` is a folder of git repositories (clones, bare or not) called `owner+name`; what is missing is cloned.
+"""
+
+import csv
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from . import data, trunk
+from .features import CHUNK, FINE_TOKENS, SIZE, view
+from .paths import SEED, WORK, record
+
+POOL = Path(os.environ.get("LOOKOUT_POOL", WORK / "pool"))
+STEM = WORK / "features" / "pool"
+TINY_EACH, SCENES = 100, 6000
+# Scene folders, and clothing labels whose lower-case form is not what one says.
+SCENE = {"buildings": "buildings", "forest": "a forest", "glacier": "a glacier", "mountain": "mountains", "sea": "the sea", "street": "a street"}
+WORN = {"T-Shirt": "a t-shirt", "Longsleeve": "a long-sleeved shirt", "Body": "a baby bodysuit", "Outwear": "a jacket", "Pants": "trousers",
+        "Polo": "a polo shirt", "Shoes": "shoes", "Shorts": "shorts", "Undershirt": "an undershirt", "Top": "a top", "Not sure": None, "Other": None, "Skip": None}  # fmt: skip
+
+
+def article(thing: str) -> str:
+    return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
+
+
+def wordnet_names() -> dict[str, str]:
+    """ImageNet-1k names by WordNet id."""
+    with open(data.DATA / "imagenet-sample" / "labels.jsonl") as lines:
+        return {row["image"].removesuffix(".jpg"): row["label"] for row in map(json.loads, lines)}
+
+
+def grocery(path: str) -> str:
+    """`dataset/train/Fruit/Apple/Pink-Lady/1.jpg`: an apple; `.../Packages/Milk/Arla-.../1.jpg`: a carton of milk."""
+    kind, thing = path.split("/")[2:4]
+    thing = thing.replace("-", " ").lower().rstrip("s")
+    return f"a carton of {thing}" if kind == "Packages" else article(thing)
+
+
+class Repository:
+    def __init__(self, name: str):
+        self.folder = POOL / name.replace("/", "+")
+        if (self.folder / "repo").exists():
+            self.folder /= "repo"
+        if not self.folder.exists():
+            subprocess.run(["git", "clone", "--bare", "--depth=1", f"https://github.com/{name}", str(self.folder)], check=True)
+
+    def git(self, *words: str) -> str:
+        return subprocess.run(["git", "-C", str(self.folder), *words], check=True, capture_output=True, text=True).stdout
+
+    def files(self, under: str = "") -> list[str]:
+        listed = self.git("ls-tree", "-r", "-z", "--name-only", "HEAD").split("\0")
+        return [f for f in listed if f.startswith(under) and f.lower().endswith((".jpg", ".jpeg", ".png"))]
+
+    def contents(self, paths: list[str]):
+        """The bytes of each file, in order."""
+        with subprocess.Popen(["git", "-C", str(self.folder), "cat-file", "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+            for path in paths:
+                reader.stdin.write(f"HEAD:{path}\n".encode())
+                reader.stdin.flush()
+                size = int(reader.stdout.readline().split()[-1])
+                yield reader.stdout.read(size)
+                reader.stdout.read(1)
+
+
+def sets() -> list[tuple[str, list[tuple[str, str | None]]]]:
+    """Repository and its (path, name or None) pairs. Validation parts are left for measuring."""
+    dice, names, made = random.Random(SEED), wordnet_names(), []
+    folder = lambda path: path.split("/")[-2]
+
+    def add(repository: str, pairs):
+        made.append((repository, list(pairs)))
+
+    # without names: the ten of its validation part are a proxy for labels that were never taught
+    add("thunderInfy/imagenette", [(f, None) for f in Repository("thunderInfy/imagenette").files("train/")])
+    tiny = {}
+    for f in Repository("seshuad/IMagenet").files("tiny-imagenet-200/train/"):
+        tiny.setdefault(f.split("/")[2], []).append(f)
+    add("seshuad/IMagenet", [(f, names.get(wnid)) for wnid, files in sorted(tiny.items()) for f in dice.sample(files, TINY_EACH)])
+    voc = Repository("BernieChen96/ImageClassification").files("HandledImages/specifiedArea/")
+    add("BernieChen96/ImageClassification", [(f, article(kind)) for f in voc if (kind := f.split("/")[-1].split("-")[0]).isalpha()])
+    scenes = Repository("afroozsheikh/Intel-Image-Classifier").files("train/")
+    add("afroozsheikh/Intel-Image-Classifier", [(f, SCENE[folder(f)]) for f in dice.sample(scenes, min(SCENES, len(scenes)))])
+    clothing = Repository("alexeygrigorev/clothing-dataset")
+    worn = {row["image"]: row["label"] for row in csv.DictReader(io.StringIO(clothing.git("show", "HEAD:images.csv")))}
+    label = lambda f: worn.get(f.split("/")[-1].split(".")[0], "Skip")
+    add("alexeygrigorev/clothing-dataset", [(f, WORN.get(label(f), article(label(f).lower()))) for f in clothing.files("images/") if label(f) != "Skip"])
+    add("marcusklasson/GroceryStoreDataset", [(f, grocery(f)) for f in Repository("marcusklasson/GroceryStoreDataset").files("dataset/train/")])
+    animals = Repository("chanakya2734/Image-classification-using-CNN").files("dataset/training_set/")
+    add("chanakya2734/Image-classification-using-CNN", [(f, article(folder(f).removesuffix("s"))) for f in animals])
+    return made
+
+
+def listed() -> list[dict]:
+    """Every picture: repository, path, name (or None). Written once, so that the caches keep their order."""
+    path = STEM.with_suffix(".pictures.json")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps([{"set": repository, "path": f, "name": name} for repository, pairs in sets() for f, name in pairs]))
+    return json.loads(path.read_text())
+
+
+def arrays(count: int):
+    mode = "r+" if STEM.with_suffix(".fine").exists() else "w+"
+    fine = np.memmap(STEM.with_suffix(".fine"), np.float16, mode, shape=(count, FINE_TOKENS, trunk.FINE))
+    return fine, np.memmap(STEM.with_suffix(".classes"), np.float16, mode, shape=(count, 1000))
+
+
+def window(dice: random.Random):
+    width, height = dice.uniform(0.7, 1.0), dice.uniform(0.7, 1.0)
+    return dice.uniform(0, 1 - width), dice.uniform(0, 1 - height), width, height, dice.random() < 0.5
+
+
+def pictures(items: list[dict]):
+    at = 0
+    while at < len(items):
+        name = items[at]["set"]
+        end = next((i for i in range(at, len(items)) if items[i]["set"] != name), len(items))
+        for content in Repository(name).contents([item["path"] for item in items[at:end]]):
+            try:
+                picture = Image.open(io.BytesIO(content)).convert("RGB").resize((SIZE, SIZE), Image.BICUBIC)
+            except OSError:  # one broken file of fifty thousand
+                picture = Image.new("RGB", (SIZE, SIZE))
+            yield np.asarray(picture)
+        at = end
+
+
+def through(model, batch: list[np.ndarray]):
+    """Both maps of a batch of pictures."""
+    x = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float()
+    return model(((x - 127) / 128).bfloat16().contiguous(memory_format=torch.channels_last))
+
+
+def tokens(fine: torch.Tensor) -> np.ndarray:
+    return fine.flatten(2).transpose(1, 2).half().numpy()
+
+
+def held() -> tuple[np.ndarray, list[int], list[str]]:
+    """Every fourth picture of Imagenette's validation part: maps, place of its name, names. None was trained on."""
+    path = STEM.with_suffix(".held.npz")
+    if not path.exists():
+        repository, names = Repository("thunderInfy/imagenette"), wordnet_names()
+        files = repository.files("val/")[::4]
+        model = trunk.pretrained().to(memory_format=torch.channels_last).bfloat16()
+        seen = list(pictures([{"set": "thunderInfy/imagenette", "path": f} for f in files]))
+        with torch.inference_mode():
+            maps = [tokens(through(model, seen[at : at + CHUNK])[0]) for at in range(0, len(seen), CHUNK)]
+        np.savez(path, fine=np.concatenate(maps), labels=[names[f.split("/")[1]] for f in files])
+    cached = np.load(path)
+    names = sorted({*cached["labels"].tolist()})
+    return cached["fine"], [names.index(label) for label in cached["labels"].tolist()], names
+
+
+def main() -> None:
+    items, began = listed(), time.time()
+    fine, classes = arrays(len(items))
+    progress = STEM.with_suffix(".json")
+    done = json.loads(progress.read_text())["done"] if progress.exists() else 0
+    model = trunk.pretrained().to(memory_format=torch.channels_last).bfloat16()
+    dice = [random.Random(SEED + i) for i in range(len(items))]
+    batch = []
+    with torch.inference_mode():
+        for index, pixels in enumerate(pictures(items[done:]), done):
+            batch.append(view(pixels, window(dice[index])))
+            if len(batch) == CHUNK or index == len(items) - 1:
+                a, b = through(model, batch)
+                at = slice(index + 1 - len(batch), index + 1)
+                fine[at] = tokens(a)
+                classes[at] = model.classifier(model.head(b).mean((2, 3))).half().numpy()
+                batch = []
+                progress.write_text(json.dumps({"done": index + 1}))
+                if index // CHUNK % 50 == 0:
+                    print(index + 1, "of", len(items), round(time.time() - began), "s", flush=True)
+    fine.flush(), classes.flush()
+    kinds = {}
+    for item in items:
+        kinds[item["set"]] = kinds.get(item["set"], 0) + 1
+    record("pool", pictures=len(items), sets=kinds, seconds=round(time.time() - began))
+
+
+def proxy() -> None:
+    """Imagenette's validation part as a set that `lookout eval label` reads."""
+    repository, names, stem = Repository("thunderInfy/imagenette"), wordnet_names(), WORK / "proxy" / "imagenette-val"
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    files = repository.files("val/")
+    with tarfile.open(stem.with_suffix(".tar"), "w") as tar, open(stem.with_suffix(".jsonl"), "w") as rows:
+        for f, content in zip(files, repository.contents(files)):
+            _, wnid, image = f.split("/")
+            member = tarfile.TarInfo(image)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+            rows.write(json.dumps({"image": image, "label": names[wnid]}) + "\n")
+    print(len(files), "pictures in", stem.with_suffix(".tar"))
+
+
+if __name__ == "__main__":
+    proxy() if "proxy" in sys.argv else main()
