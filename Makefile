@@ -12,7 +12,7 @@ QUESTION ?= what colour is the bicycle?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm64 test-camera test-miri lint doc deny bench bench-daemon soak stages search-million fmt bundle \
+.PHONY: help demo test test-arm64 test-camera test-miri test-recipe lint doc deny bench bench-daemon soak stages search-million fmt bundle \
   tools tools-arm64 tools-camera tools-daemon
 
 help: ## list the targets
@@ -79,6 +79,14 @@ tools-daemon:
 	@command -v mosquitto >/dev/null || { $(call install,mosquitto,the MQTT broker); }
 	@command -v chromium >/dev/null || { $(call install,chromium,the browser that the page is tested in); }
 	@command -v mosquitto_pub >/dev/null || { $(call install,mosquitto-clients,the MQTT clients); }
+
+RECIPE_TRIAL := models/recipe/work/miniature
+
+test-recipe: tools ## the whole training recipe on 20 made-up pictures (needs Python 3.11; installs PyTorch on first use)
+	@rm -rf $(RECIPE_TRIAL)
+	@models/recipe/run miniature $(RECIPE_TRIAL)
+	@$(CARGO) build $(PROFILE)
+	@$(LOOKOUT) bundle check $(RECIPE_TRIAL)/bundle
 
 test-miri: ## the plain kernels under Miri (needs a nightly toolchain with it)
 	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --locked --no-default-features --features kernels \

@@ -26,10 +26,10 @@ from tokenizers import Tokenizer
 
 from . import data, trunk
 from .align import embed_texts, encode, recall
-from .export import BUNDLE, SIZE, trained
+from .export import SIZE, trained
 from .model import GRID, PATCH
 from .patch import said
-from .paths import REPOSITORY, WORK, record
+from .paths import BUNDLE, REPOSITORY, WORK, record
 from .rounding import fold, round_activations, round_weights, rounded
 from .words import ANSWER, END, QUESTION, START, clean
 

@@ -164,7 +164,8 @@ def main(passes: int, start: Path | None, rate: float) -> None:
     texts = [p for p in tower.parameters() if p.requires_grad]
     groups = [(inherited, 1.5e-4, 0.01), (own, 1e-3, 0.05), (texts, 2.5e-4, 0.01), ([scale], 1e-3, 0.0)]
     optimiser = torch.optim.AdamW([{"params": p, "lr": rate * most, "weight_decay": decay} for p, most, decay in groups], betas=(0.9, 0.98))
-    each = len(teaching.rows) // BATCH
+    batch = min(BATCH, len(teaching.rows))
+    each = len(teaching.rows) // batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [g["lr"] for g in optimiser.param_groups], passes * each, pct_start=0.1)
     both = torch.nn.ModuleList([head, tower])
     mean = torch.optim.swa_utils.AveragedModel(both, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(KEEP))
@@ -182,8 +183,8 @@ def main(passes: int, start: Path | None, rate: float) -> None:
         both.train()
         sums = torch.zeros(6)
         for step in range(each):
-            extra = dice.sample(range(len(pooled.set)), POOLED)
-            loss, *parts = step_loss(head, tower, scale, teaching, pooled, meaning, order[step * BATCH : (step + 1) * BATCH], extra, dice)
+            extra = dice.sample(range(len(pooled.set)), min(POOLED, len(pooled.set)))
+            loss, *parts = step_loss(head, tower, scale, teaching, pooled, meaning, order[step * batch : (step + 1) * batch], extra, dice)
             optimiser.zero_grad(), loss.backward()
             torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
             optimiser.step(), schedule.step()

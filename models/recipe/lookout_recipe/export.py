@@ -15,11 +15,10 @@ from .balance import balance
 from .graph import Graph
 from .minilm import tokenizer
 from .model import CONTEXT, EMBEDDING, GRID, PATCH, Grounder, ImageHead, Speaker, TextTower
-from .paths import REPOSITORY, WORK, record
+from .paths import BUNDLE, WORK, record
 from .text import PROMPTS as TEMPLATES
 from .words import ANSWER, END, QUESTION, START, speaker_tokenizer
 
-BUNDLE = REPOSITORY / "models" / "default"
 TWINS = WORK / "twins"
 SIZE = 256
 
@@ -134,6 +133,9 @@ def trained():
     head.load_state_dict(state["head"])
     speaker, grounder = Speaker(state["speaker"]["table.weight"].shape[0]), Grounder()
     speaker.load_state_dict(state["speaker"]), grounder.load_state_dict(state["grounder"])
+    alone = WORK / "ground" / "ground.pt"
+    if alone.exists():
+        grounder.load_state_dict(torch.load(alone, weights_only=False)["grounder"])
     return trunk.pretrained(), head.eval(), text.eval(), speaker.eval(), grounder.eval()
 
 

@@ -9,7 +9,9 @@ RECIPE = Path(__file__).resolve().parent.parent
 REPOSITORY = RECIPE.parent.parent
 DATA = Path(os.environ.get("LOOKOUT_DATA", REPOSITORY.parent / "shared" / "data"))
 WORK = Path(os.environ.get("LOOKOUT_WORK", RECIPE / "work"))
-LOG = RECIPE / "log.jsonl"
+# Where `export` puts the bundle, and what the stages measured.
+BUNDLE = Path(os.environ.get("LOOKOUT_OUT", REPOSITORY / "models" / "default"))
+LOG = Path(os.environ.get("LOOKOUT_LOG", RECIPE / "log.jsonl"))
 SEED = 20260412
 
 

@@ -90,7 +90,7 @@ def sets() -> list[tuple[str, list[tuple[str, str | None]]]]:
     tiny = {}
     for f in Repository("seshuad/IMagenet").files("tiny-imagenet-200/train/"):
         tiny.setdefault(f.split("/")[2], []).append(f)
-    add("seshuad/IMagenet", [(f, names.get(wnid)) for wnid, files in sorted(tiny.items()) for f in dice.sample(files, TINY_EACH)])
+    add("seshuad/IMagenet", [(f, names.get(wnid)) for wnid, files in sorted(tiny.items()) for f in dice.sample(files, min(TINY_EACH, len(files)))])
     voc = Repository("BernieChen96/ImageClassification").files("HandledImages/specifiedArea/")
     add("BernieChen96/ImageClassification", [(f, article(kind)) for f in voc if (kind := f.split("/")[-1].split("-")[0]).isalpha()])
     scenes = Repository("afroozsheikh/Intel-Image-Classifier").files("train/")

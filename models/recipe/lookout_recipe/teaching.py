@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from . import data, features, pool, trunk
 from .minilm import MiniLM
 from .paths import WORK
-from .text import HELD, PROMPTS, batches, corpus, encode, padded, teach
+from .text import PROMPTS, batches, corpus, encode, kept_back, padded, teach
 
 SIDE, REGIONS = 8, 256
 # Names of one set in a step, and sentences whose meaning is kept.
@@ -139,5 +139,5 @@ class Meaning:
         self.ids, self.teacher = teach(corpus())
 
     def take(self, dice):
-        at = dice.sample(range(HELD, len(self.ids)), MEANT)
+        at = dice.sample(range(kept_back(self.ids), len(self.ids)), min(MEANT, len(self.ids) // 2))
         return [self.ids[i] for i in at], torch.from_numpy(self.teacher[at].astype(np.float32))

@@ -4,9 +4,10 @@ Sentences: Flickr captions, phrases, and templates filled with every whole word 
 1,000 ImageNet class names, so that labels outside the captions keep a meaning. Resumes after every pass.
 """
 
+import argparse
 import json
+import os
 import random
-import sys
 import time
 
 import numpy as np
@@ -22,6 +23,7 @@ TEMPLATES = ["{}", "a photo of a {}.", "a picture of {}.", "there is a {} in the
 # How a label is put into words when it is asked for; it may have its article or not.
 PROMPTS = ["{}", "a photo of {}.", "a picture of {}.", "there is {} in the scene."]
 CAPTIONS, PASSES, BATCH, HELD = 70_000, 6, 192, 1_000
+SENTENCES = int(os.environ.get("LOOKOUT_SENTENCES", 1_000_000))  # at most so many, for a miniature
 
 
 def corpus() -> list[str]:
@@ -37,7 +39,12 @@ def corpus() -> list[str]:
     made = [dice.choice(TEMPLATES).format(w) for w in sorted(words)] + [t.format(c) for c in classes for t in TEMPLATES[:2]]
     rest = phrases + own + made
     dice.shuffle(rest)
-    return captions[: CAPTIONS + HELD] + rest
+    return (captions[: CAPTIONS + HELD] + rest)[:SENTENCES]
+
+
+def kept_back(ids: list) -> int:
+    """How many of the first sentences are only measured on."""
+    return min(HELD, len(ids) // 10)
 
 
 def batches(ids: list[list[int]], size: int, dice: random.Random | None):
@@ -85,7 +92,7 @@ def start_from_teacher(tower: TextTower) -> None:
     tower.table.weight.data.copy_(centred @ directions[:192].t() * 4)
 
 
-def main(passes: int = PASSES) -> None:
+def main(passes: int) -> None:
     torch.manual_seed(SEED)
     began = time.time()
     sentences = corpus()
@@ -96,7 +103,8 @@ def main(passes: int = PASSES) -> None:
     decay = [p for n, p in tower.named_parameters() if p.ndim > 1 and "table" not in n]
     rest = [p for n, p in tower.named_parameters() if p.ndim <= 1 or "table" in n]
     optimiser = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}], 1e-3, betas=(0.9, 0.98))
-    steps = passes * -(-(len(ids) - HELD) // BATCH)
+    back = kept_back(ids)
+    steps = passes * -(-(len(ids) - back) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.5e-3, steps, pct_start=0.06)
     first = 0
     if path.exists():
@@ -105,8 +113,8 @@ def main(passes: int = PASSES) -> None:
         first = state["pass"]
     for epoch in range(first, passes):
         tower.train()
-        for step, group in enumerate(batches(ids[HELD:], BATCH, random.Random(SEED + epoch))):
-            group = [i + HELD for i in group]
+        for step, group in enumerate(batches(ids[back:], BATCH, random.Random(SEED + epoch))):
+            group = [i + back for i in group]
             with torch.autocast("cpu", torch.bfloat16):
                 out = tower(*padded([ids[i] for i in group]))
             want = torch.from_numpy(target[group].astype(np.float32))
@@ -120,18 +128,21 @@ def main(passes: int = PASSES) -> None:
                 print(epoch, step, round(loss.item(), 4), round(time.time() - began), "s", flush=True)
         torch.save({"tower": tower.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "pass": epoch + 1}, path)
         print("held cosine", held(tower, ids, target), flush=True)
-    record("text", sentences=len(ids) - HELD, passes=passes, held_cosine=held(tower, ids, target), seconds=round(time.time() - began))
+    record("text", sentences=len(ids) - back, passes=passes, held_cosine=held(tower, ids, target), seconds=round(time.time() - began))
 
 
 @torch.inference_mode()
 def held(tower: TextTower, ids, target) -> float:
     tower.eval()
     total = 0.0
-    for group in batches(ids[:HELD], 200, None):
+    back = kept_back(ids)
+    for group in batches(ids[:back], 200, None):
         out = F.normalize(tower(*padded([ids[i] for i in group])), dim=-1)
         total += (out * torch.from_numpy(target[group].astype(np.float32))).sum().item()
-    return round(total / HELD, 4)
+    return round(total / back, 4)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    options = argparse.ArgumentParser(description="the text tower learns the sentence teacher's embeddings")
+    options.add_argument("--passes", type=int, default=PASSES)
+    main(**vars(options.parse_args()))
