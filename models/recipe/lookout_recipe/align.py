@@ -26,14 +26,14 @@ import torch.nn.functional as F
 from . import data, features, pool, trunk
 from .model import ImageHead, TextTower
 from .paths import SEED, WORK, record
-from .teaching import Meaning, Pool, Teaching, ways_to_say
+from .teaching import ALIKE, Meaning, Pool, Teaching, ways_to_say
 from .text import encode, padded
 
 PASSES, BATCH, CLASSES = 30, 256, 64
 # Of the pool: pictures and class names in a step.
 POOLED, POOL_CLASSES = 160, 256
 LABEL_WEIGHT, REGION_WEIGHT, POOL_WEIGHT, NAME_WEIGHT, MEANING_WEIGHT = 0.5, 0.3, 0.7, 0.3, 2.0
-ALIKE, KEEP = 0.08, 0.995
+KEEP = 0.995
 
 
 def load_text(path) -> TextTower:

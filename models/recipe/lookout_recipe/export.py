@@ -129,7 +129,7 @@ def trained():
     from .patch import tower
 
     head, text = tower()
-    state = torch.load(WORK / "patch" / "patch.pt", weights_only=False)
+    state = torch.load(WORK / "patch" / "patch.pt", weights_only=False)  # its speaker is the polished one after `polish`
     head.load_state_dict(state["head"])
     speaker, grounder = Speaker(state["speaker"]["table.weight"].shape[0]), Grounder()
     speaker.load_state_dict(state["speaker"]), grounder.load_state_dict(state["grounder"])

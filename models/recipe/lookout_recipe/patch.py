@@ -4,21 +4,24 @@ The tower up to its static key blocks stays as it is; only the projection to pat
 Resumes after every pass.
 """
 
+import argparse
 import random
-import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import data, features
+from . import data, features, trunk
 from .align import embed_texts, encode, load_text
 from .model import GRID, Grounder, ImageHead, Speaker
 from .paths import SEED, WORK, record
 from .words import ANSWER, END, QUESTION, START, asked_of_phrases, clean, speaker_tokenizer
 
-PASSES, BATCH, SPOKEN, PHRASES = 9, 48, 3, 2
+PASSES, BATCH, SPOKEN, PHRASES, QUESTIONS = 9, 48, 3, 2, 24
+ANSWER_WEIGHT = 0.4
+ROOM_VIEWS = 4  # of the pictures that questions are asked about
 HELD_QUESTIONS = 4  # every fourth DAQUAR picture is kept for measuring
 
 
@@ -48,6 +51,22 @@ class Views:
 
     def take(self, which):
         return torch.from_numpy(self.fine[which].astype(np.float32)), self.tokens[which].float()
+
+
+@torch.no_grad()
+def all_patches(head: ImageHead, view: "Views") -> torch.Tensor:
+    """Patch tokens `[pictures, N, C]` as float16."""
+    places = range(len(view.tokens))
+    return torch.cat([head.patches(*view.take(places[at : at + 100])).half() for at in range(0, len(places), 100)])
+
+
+def question_views(head: ImageHead) -> list["Views"]:
+    """Whole, mirrored, and two crops. Computed at first use, as only answers need them."""
+    if not (WORK / "features" / f"daquar-train-{ROOM_VIEWS - 1}.json").exists():
+        body = trunk.pretrained().to(memory_format=torch.channels_last).bfloat16()
+        for variant in range(1, ROOM_VIEWS):
+            features.cache(body, "daquar/train", variant)
+    return [Views(head, "daquar/train", variant) for variant in range(ROOM_VIEWS)]
 
 
 def iou_and_giou(a, b):
@@ -99,11 +118,16 @@ class Teaching:
         self.asked = [[ask(q, a) for q, a in asked_of_phrases(row)] for row in self.rows]
         self.daquar_images = data.images("daquar/train")
         place = {image: i for i, image in enumerate(self.daquar_images)}
-        self.daquar = [(place[r["image"]], *ask(r["question"], r["answer"].replace("_", " "))) for r in data.rows("daquar/train")]
+        # A list of answers is learned as any one of them: what is said is one thing.
+        each = lambda r: [ask(r["question"], a.replace("_", " "))[1] for a in r["answer"].split(",") if clean(a)]
+        asked = [(place[r["image"]], ask(r["question"], "")[0], each(r)) for r in data.rows("daquar/train")]
+        self.daquar = [q for q in asked if q[0] % HELD_QUESTIONS and q[2]]
+        left, right = tok.token_to_id("left"), tok.token_to_id("right")
+        self.other_side = {left: right, right: left}
         self.phrases = [[(p["phrase"].lower(), p["boxes"]) for p in row["phrases"] if p["boxes"]] for row in self.rows]
         unique = sorted({p for row in self.phrases for p, _ in row})
         self.at = {p: i for i, p in enumerate(unique)}
-        self.embedded = embed_texts(text, encode(unique))
+        self.embedded = embed_texts(text, encode(unique)) if text else None
 
 
 def said(rows: list[tuple[list[int], list[int]]]):
@@ -123,26 +147,44 @@ def corners(boxes, flip: bool):
     return torch.tensor(made + [[float("nan")] * 4] * (4 - len(made))).clamp(0, 1)
 
 
-def step_loss(head, speaker, grounder, teaching, views, daquar, group, dice):
+def caption_loss(speaker, patches, teaching, group, flip, dice, count: int):
+    """Of `count` true captions of each picture; `flip` says which pictures are mirrored."""
+    spoken = []
+    for f, i in zip(flip, group):
+        fit = [ids for c, ids in teaching.captions[i] if not (f and mirrored(c))] or [teaching.captions[i][0][1]]
+        spoken += [(ids[:1], ids[1:24]) for ids in (dice.sample(fit, count) if len(fit) >= count else dice.choices(fit, k=count))]
+    ids, want = said(spoken)
+    logits = speaker(ids, patches)
+    return F.cross_entropy(logits.flatten(0, 1).float(), want.flatten(), ignore_index=-100, label_smoothing=0.1)
+
+
+def answer_loss(speaker, look, teaching, count: int, views: int, dice, more=None):
+    """Of `count` questions about rooms; `look(view, places)` gives their patch tokens. `more`: patch tokens, prompts and
+    answers of other pictures."""
+    questions, view = dice.sample(teaching.daquar, count), dice.randrange(views)
+    seen = look(view, [q[0] for q in questions])
+    pairs = []
+    for _, ask, answers in questions:
+        answer = dice.choice(answers)
+        pairs.append([[teaching.other_side.get(t, t) for t in part] for part in (ask, answer)] if view % 2 else (ask, answer))
+    if more:
+        seen, pairs = torch.cat([more[0], seen]), more[1] + pairs
+    ids, want = said(pairs)
+    logits = speaker(ids, seen)
+    return F.cross_entropy(logits.flatten(0, 1).float(), want.flatten(), ignore_index=-100, label_smoothing=0.05)
+
+
+def step_loss(head, speaker, grounder, teaching, views, rooms, group, dice):
     flip = [dice.random() < 0.5 for _ in group]
     parts = [views[f].take([i]) for f, i in zip(flip, group)]
     fine, tokens = (torch.cat(p) for p in zip(*parts))
     with torch.autocast("cpu", torch.bfloat16):
         patches = head.patches(fine, tokens)
-        spoken = []
-        for f, i in zip(flip, group):
-            fit = [ids for c, ids in teaching.captions[i] if not (f and mirrored(c))] or [teaching.captions[i][0][1]]
-            spoken += [(ids[:1], ids[1:24]) for ids in dice.choices(fit, k=SPOKEN)]
-        ids, want = said(spoken)
-        logits = speaker(ids, patches)
-        caption = F.cross_entropy(logits.flatten(0, 1).float(), want.flatten(), ignore_index=-100, label_smoothing=0.1)
+        caption = caption_loss(speaker, patches, teaching, group, flip, dice, SPOKEN)
         asked = [(n, dice.choice(teaching.asked[i])) for n, i in enumerate(group) if teaching.asked[i]][:8]
-        questions = dice.sample([q for q in teaching.daquar if q[0] % HELD_QUESTIONS], 10)
-        fine, tokens = daquar.take([q[0] for q in questions])
-        seen = torch.cat([patches[[n for n, _ in asked]], head.patches(fine, tokens)]) if asked else head.patches(fine, tokens)
-        ids, want = said([qa for _, qa in asked] + [(q, a) for _, q, a in questions])
-        logits = speaker(ids, seen)
-        answer = F.cross_entropy(logits.flatten(0, 1).float(), want.flatten(), ignore_index=-100, label_smoothing=0.05)
+        more = (patches[[n for n, _ in asked]], [qa for _, qa in asked]) if asked else None
+        look = lambda view, places: head.patches(*rooms[view].take(places))
+        answer = answer_loss(speaker, look, teaching, QUESTIONS, len(rooms), dice, more)
         owners, vectors, targets = [], [], []
         for n, (f, i) in enumerate(zip(flip, group)):
             fit = [p for p in teaching.phrases[i] if not (f and mirrored(" " + p[0]))]
@@ -154,10 +196,16 @@ def step_loss(head, speaker, grounder, teaching, views, daquar, group, dice):
                     owners.append(n), vectors.append(teaching.at[other]), targets.append(corners([], f))
         boxes, scores = grounder(patches[owners], teaching.embedded[vectors])
     ground = grounding_loss(boxes.float(), scores.float(), torch.stack(targets), grounder.centres)
-    return caption + 0.15 * answer + ground, caption, answer, ground
+    return caption + ANSWER_WEIGHT * answer + ground, caption, answer, ground
 
 
-def main(passes: int = PASSES) -> None:
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--passes", type=int, default=PASSES)
+    options.add_argument("--from", dest="warm", type=Path, help="start with this checkpoint's speaker, grounder and projections")
+    options.add_argument("--rate", type=float, default=1e-3)
+    options = options.parse_args()
+    passes = options.passes
     torch.manual_seed(SEED)
     began, path = time.time(), WORK / "patch" / "patch.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,15 +213,20 @@ def main(passes: int = PASSES) -> None:
     tok = speaker_tokenizer()
     teaching = Teaching(text, tok)
     speaker, grounder = Speaker(tok.get_vocab_size()), Grounder()
+    if options.warm:
+        state = torch.load(options.warm, weights_only=False)
+        speaker.load_state_dict(state["speaker"]), grounder.load_state_dict(state["grounder"])
+        for name in ("patch_fine", "patch_coarse"):
+            getattr(head, name).load_state_dict({k.split(".")[1]: v for k, v in state["head"].items() if k.startswith(name)})
     views = [Views(head, "flickr8k/train", v) for v in range(2)]
-    daquar = Views(head, "daquar/train", 0)
+    rooms = question_views(head)
     print("ready", tok.get_vocab_size(), "pieces", round(time.time() - began), "s", flush=True)
     head.requires_grad_(False), head.patch_fine.requires_grad_(True), head.patch_coarse.requires_grad_(True)
     trained = [p for m in (head, speaker, grounder) for p in m.parameters() if p.requires_grad]
     groups = [{"params": [p for p in trained if p.ndim > 1], "weight_decay": 0.03}, {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, 1e-3, betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW(groups, options.rate, betas=(0.9, 0.98))
     each = len(teaching.rows) // BATCH
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, passes * each, pct_start=0.06)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.rate, passes * each, pct_start=0.06)
     first = 0
     if path.exists():
         state = torch.load(path, weights_only=False)
@@ -187,7 +240,7 @@ def main(passes: int = PASSES) -> None:
         speaker.train(), grounder.train()
         sums = torch.zeros(3)
         for step in range(each):
-            loss, *parts = step_loss(head, speaker, grounder, teaching, views, daquar, order[step * BATCH : (step + 1) * BATCH], dice)
+            loss, *parts = step_loss(head, speaker, grounder, teaching, views, rooms, order[step * BATCH : (step + 1) * BATCH], dice)
             optimiser.zero_grad(), loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimiser.step(), schedule.step()
@@ -222,4 +275,4 @@ def grounding(head, text, grounder, limit: int = 250) -> dict:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

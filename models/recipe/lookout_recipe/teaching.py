@@ -11,7 +11,7 @@ from .minilm import MiniLM
 from .paths import WORK
 from .text import PROMPTS, batches, corpus, encode, kept_back, padded, teach
 
-SIDE, REGIONS = 8, 256
+SIDE, REGIONS, ALIKE = 8, 256, 0.08
 # Names of one set in a step, and sentences whose meaning is kept.
 SET_NAMES, MEANT = 48, 192
 

@@ -55,6 +55,7 @@ def asked_of_phrases(row: dict) -> list[tuple[str, str]]:
         if len(words) == 3 and words[0] in ("a", "the", "an") and words[1] in COLOURS:
             made.append((f"what color is the {words[2]}", words[1]))
         if len(words) == 2 and words[0] in NUMBERS:
-            made.append((f"how many {words[1]} are there", words[0]))
-            made.append((f"how many {words[1]}", words[0]))
+            digit = str(NUMBERS.index(words[0]) + 2)  # as DAQUAR writes numbers
+            made.append((f"how many {words[1]} are there", digit))
+            made.append((f"how many {words[1]}", digit))
     return sorted(made)

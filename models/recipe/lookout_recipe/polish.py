@@ -1,0 +1,120 @@
+"""Stage `polish`: self-critical training of the speaker (Rennie and others, arXiv 1612.00563).
+
+Several captions of each train picture are drawn from the speaker, and weighed by CIDEr-D against the mean of the others
+of the same picture; the best and the worst are learned from (as in arXiv 2504.13818). A part of the loss stays the likelihood of true captions and answers. Head and grounder are left as
+they are, so the patch tokens are computed once. The weights kept are a running mean. Resumes after every pass; at the
+end the speaker in `patch.pt` is replaced, and the one before is kept beside it.
+"""
+
+import argparse
+import copy
+import random
+import time
+
+import torch
+import torch.nn.functional as F
+
+from . import data
+from .marks import measure
+from .model import Speaker
+from .patch import Teaching, Views, all_patches, answer_loss, caption_loss, question_views, tower
+from .paths import SEED, WORK, record
+from .voice import sample
+from .words import END, START, clean, speaker_tokenizer
+from .worth import Worth
+
+PASSES, BATCH, EACH, SPOKEN, QUESTIONS, MOST = 6, 40, 5, 2, 32, 20
+RATE, KEEP, CAPTION_WEIGHT, ANSWER_WEIGHT, MEASURED = 1e-4, 0.99, 0.1, 0.3, 2
+
+
+def rewarded(speaker, quick, patches, group, worth, tok):
+    """The loss of sampled captions, and their mean worth."""
+    start, end = tok.token_to_id(START), tok.token_to_id(END)
+    ids = sample(quick, patches.bfloat16(), EACH, tok, MOST)
+    said = [row[: row.index(end)] if end in row else row for row in ids.tolist()]
+    words = tok.decode_batch(said)
+    value = torch.tensor([worth(group[n // EACH], w) for n, w in enumerate(words)]).view(-1, EACH)
+    others = (value.sum(1, keepdim=True) - value) / (EACH - 1)
+    # The best and the worst of a picture say most; the others are left out of the backward pass.
+    picked = torch.stack([value.argmax(1), value.argmin(1)], 1)
+    gain = (value - others).gather(1, picked).view(-1, 1)
+    ids = ids[(picked + torch.arange(len(group))[:, None] * EACH).flatten()]
+    ended = (ids == end).int().cumsum(1)
+    counts = (ended - (ids == end).int()) == 0  # up to and with the first end token
+    before = torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = speaker(before, patches)
+    surprise = F.cross_entropy(logits.flatten(0, 1).float(), ids.flatten(), reduction="none").view_as(ids)
+    return (gain * surprise * counts).sum() / counts.sum(), value.mean().item()
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--passes", type=int, default=PASSES)
+    asked.add_argument("--steps", type=int, help="of a pass, to try something out")
+    asked.add_argument("--rate", type=float, default=RATE)
+    asked = asked.parse_args()
+    torch.manual_seed(SEED)
+    began, tok = time.time(), speaker_tokenizer()
+    head, text = tower()
+    patched, path = WORK / "patch" / "patch.pt", WORK / "patch" / "polishing.pt"
+    start = torch.load(patched, weights_only=False)
+    before = start.get("speaker_before", start["speaker"])
+    head.load_state_dict(start["head"])
+    speaker = Speaker(tok.get_vocab_size())
+    speaker.load_state_dict(before)
+    mean = copy.deepcopy(speaker)
+    teaching = Teaching(None, tok)
+    views = [all_patches(head, Views(head, "flickr8k/train", v)) for v in range(2)]
+    rooms = [all_patches(head, view) for view in question_views(head)]
+    dev = all_patches(head, Views(head, "flickr8k/dev", 0))
+    worth = Worth([[clean(c) for c in row["captions"]] for row in teaching.rows])
+    optimiser = torch.optim.AdamW(speaker.parameters(), asked.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    each = asked.steps or len(teaching.rows) // BATCH
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, asked.rate, asked.passes * each, pct_start=0.1, final_div_factor=50)
+    first = 0
+    if path.exists() and torch.equal((state := torch.load(path, weights_only=False))["of"], before["table.weight"]):
+        speaker.load_state_dict(state["learning"]), mean.load_state_dict(state["mean"])
+        optimiser.load_state_dict(state["optimiser"]), schedule.load_state_dict(state["schedule"])
+        first = state["pass"]
+    print("ready", round(time.time() - began), "s", flush=True)
+    for epoch in range(first, asked.passes):
+        dice = random.Random(SEED + 1000 + epoch)
+        order = list(range(len(teaching.rows)))
+        dice.shuffle(order)
+        sums = torch.zeros(3)
+        for step in range(each):
+            group = order[step * BATCH : (step + 1) * BATCH]
+            flip = [dice.random() < 0.5 for _ in group]
+            patches = torch.stack([views[f][i] for f, i in zip(flip, group)]).float()
+            speaker.eval()
+            gain, value = rewarded(speaker, copy.deepcopy(speaker).bfloat16(), patches, group, worth, tok)
+            speaker.train()
+            with torch.autocast("cpu", torch.bfloat16):
+                caption = caption_loss(speaker, patches, teaching, group, flip, dice, SPOKEN)
+                answer = answer_loss(speaker, lambda view, places: rooms[view][places].float(), teaching, QUESTIONS, len(rooms), dice)
+            loss = gain + CAPTION_WEIGHT * caption + ANSWER_WEIGHT * answer
+            optimiser.zero_grad(), loss.backward()
+            torch.nn.utils.clip_grad_norm_(speaker.parameters(), 1.0)
+            optimiser.step(), schedule.step()
+            with torch.no_grad():
+                for kept, now in zip(mean.parameters(), speaker.parameters()):
+                    kept.lerp_(now, 1 - KEEP)
+            sums += torch.tensor([value, caption.item(), answer.item()])
+            if step % 25 == 24:
+                print(epoch, step, [round(v / (step + 1), 3) for v in sums.tolist()], round(time.time() - began), "s", flush=True)
+        state = {"mean": mean.state_dict(), "learning": speaker.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "pass": epoch + 1, "of": before["table.weight"]}
+        replace(path, state)
+        if epoch % MEASURED == MEASURED - 1 and epoch < asked.passes - 1:
+            print("dev", measure(mean, dev, rooms[0], tok, False), round(time.time() - began), "s", flush=True)
+    # Read anew: the grounder may have been trained meanwhile.
+    replace(patched, torch.load(patched, weights_only=False) | {"speaker": mean.state_dict(), "speaker_before": before})
+    record("polish", passes=asked.passes, seconds=round(time.time() - began), **measure(mean, dev, rooms[0], tok))
+
+
+def replace(path, state: dict) -> None:
+    torch.save(state, path.with_suffix(".tmp")), path.with_suffix(".tmp").replace(path)
+
+
+if __name__ == "__main__":
+    main()
