@@ -210,6 +210,38 @@ pub struct Calibration {
     /// See `ground_scale`.
     #[serde(default, deserialize_with = "fields::finite")]
     pub ground_bias: f32,
+    /// How words are checked one by one. Needs a decoder; without it `check` goes by the cosine alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<WordCheck>,
+}
+
+/// `[calibration.check]`: a sentence holds with probability `sigmoid(cosine_scale * cosine + cosine_bias) *
+/// sigmoid(choice * c + gain * g + bias)`. Each word of a kind gets the log-probability that the speaker gives it among
+/// the words of its kind; `c` is the least of a sentence, `g` the least difference that the picture makes, at most 0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WordCheck {
+    /// Factor of the cosine.
+    #[serde(deserialize_with = "fields::finite")]
+    pub cosine_scale: f32,
+    /// Added to it.
+    #[serde(deserialize_with = "fields::finite")]
+    pub cosine_bias: f32,
+    /// Factor of `c`.
+    #[serde(deserialize_with = "fields::finite")]
+    pub choice: f32,
+    /// Factor of `g`.
+    #[serde(deserialize_with = "fields::finite")]
+    pub gain: f32,
+    /// Added to both.
+    #[serde(deserialize_with = "fields::finite")]
+    pub bias: f32,
+    /// The patch token that stands in every place where there is no picture: as long as `[patches] width`.
+    #[serde(deserialize_with = "fields::finites")]
+    pub blank: Vec<f32>,
+    /// Words of one kind (colours, counts, animals), at least two a kind, none blank.
+    #[serde(deserialize_with = "fields::kinds")]
+    pub kinds: Vec<Vec<String>>,
 }
 
 fn one() -> f32 {

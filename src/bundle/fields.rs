@@ -167,6 +167,25 @@ pub(super) fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, 
     if value.is_finite() { Ok(value) } else { Err(D::Error::custom(format!("{value} is not a finite number"))) }
 }
 
+/// Finite numbers, any count of them.
+pub(super) fn finites<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+    #[derive(Deserialize)]
+    struct Finite(#[serde(deserialize_with = "finite")] f32);
+    Ok(Vec::<Finite>::deserialize(deserializer)?.into_iter().map(|value| value.0).collect())
+}
+
+/// Kinds of at least two words, none blank.
+pub(super) fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Vec<String>>, D::Error> {
+    let kinds = Vec::<Vec<String>>::deserialize(deserializer)?;
+    if let Some(short) = kinds.iter().find(|words| words.len() < 2) {
+        return Err(D::Error::custom(format!("the kind {short:?} has fewer than two words")));
+    }
+    match kinds.iter().flatten().any(|word| word.trim().is_empty()) {
+        true => Err(D::Error::custom("a word is blank")),
+        false => Ok(kinds),
+    }
+}
+
 /// A finite number above 0.
 pub(super) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
     let value = finite(deserializer)?;

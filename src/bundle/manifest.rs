@@ -154,6 +154,14 @@ impl Manifest {
             let cause = format!("has a patch grid of {rows} x {columns}, which is not {} patches", patches.count);
             return Some((cause, "set [patches] count to the product of grid"));
         }
+        if let (Some(check), Some(patches)) =
+            (document.calibration.as_ref().and_then(|calibration| calibration.check.as_ref()), &document.patches)
+            && check.blank.len() != patches.width
+        {
+            let cause =
+                format!("has {} numbers in blank, where a patch token has {}", check.blank.len(), patches.width);
+            return Some((cause, "set [calibration.check] blank to the mean patch token"));
+        }
         if document.speaker.as_ref().is_some_and(|speaker| speaker.question.is_some() != speaker.answer.is_some()) {
             let cause = "has only one of question and answer in [speaker]".into();
             return Some((cause, "give both tokens, or neither where the decoder cannot answer"));

@@ -25,7 +25,7 @@ mod store;
 
 pub use document::{
     Calibration, Document, Embedding, FileEntry, PatchGrid, PictureInput, Role, Speaker, TextInput, TowerFilter,
-    TowerRule,
+    TowerRule, WordCheck,
 };
 pub use fields::{BundlePath, Digest};
 pub use manifest::{FORMAT, MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest};

@@ -17,8 +17,9 @@ use super::console::{Console, Outcome};
   lookout eval caption --images dev.tar --rows dev.jsonl --limit 100 --json
 
 A row is one JSON object a line: \"image\" (a file of the .tar) and what the task needs: \"label\";
-\"captions\"; \"phrases\" of \"phrase\" and \"boxes\" ([x, y, width, height] in fractions); or \"question\"
-and \"answer\". Scores are percentages.")]
+\"captions\"; \"phrases\" of \"phrase\" and \"boxes\" ([x, y, width, height] in fractions); \"question\"
+and \"answer\"; or, for check, \"captions\" and \"swapped\", pairs of a true and a wrong sentence. Scores
+are percentages.")]
 pub(super) struct Eval {
     /// What to measure
     #[arg(value_parser = task())]

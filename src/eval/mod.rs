@@ -3,14 +3,20 @@
 //!
 //! | task | a row | keys of the result, in percent |
 //! |---|---|---|
-//! | `label` | `image`, `label` | `top1 top5 ece` over the distinct labels of all rows |
+//! | `label` | `image`, `label` | `top1 top5 ece` over the distinct labels of all rows; `none_auroc` |
 //! | `caption` | `image`, `captions` | `bleu1 bleu4 rouge_l cider`, the numbers of pycocoevalcap |
 //! | `ground` | `image`, `phrases` of `phrase` and `boxes` (`[x, y, width, height]` in fractions) | `acc_iou50 pointing` over phrases with one box |
 //! | `retrieve` | `image`, `captions` | `i2t_r1 i2t_r5 i2t_r10 t2i_r1 t2i_r5 t2i_r10` |
 //! | `ask` | `image`, `question`, `answer` | `exact` |
+//! | `check` | `image`, `captions`, optional `swapped` (pairs of a true and a wrong sentence) | `auroc_other auroc_swapped ece` |
 //!
-//! Each also gives `task`, `n` (what was counted: pictures, phrases or questions), `bundle` and `seconds`. Other fields
-//! of a row are ignored. One picture is in memory at a time; `retrieve` holds every embedding, `caption` every caption.
+//! `none_auroc` is how well the score of "none of these" tells pictures whose own label was left out from those where it
+//! was there (AUROC); it needs two labels. `auroc_other` tells captions from those of another picture, `auroc_swapped`
+//! from the wrong sentences of the rows that have some. The `ece` of `check` gives true captions and wrong sentences the
+//! same weight, and so the two kinds of wrong ones.
+//!
+//! Each also gives `task`, `n` (what was counted: pictures, phrases, questions or sentences), `bundle` and `seconds`. Other fields
+//! of a row are ignored. One picture is in memory at a time; `retrieve` holds every embedding, `caption` and `check` every caption.
 
 pub mod metrics;
 mod set;
@@ -40,11 +46,13 @@ pub enum Task {
     Retrieve,
     /// Answers to questions.
     Ask,
+    /// Sentences that the picture supports, and such that it does not.
+    Check,
 }
 
 impl Task {
     /// Every task, in the order of the documentation.
-    pub const ALL: [Task; 5] = [Task::Label, Task::Caption, Task::Ground, Task::Retrieve, Task::Ask];
+    pub const ALL: [Task; 6] = [Task::Label, Task::Caption, Task::Ground, Task::Retrieve, Task::Ask, Task::Check];
 
     /// The name on the command line and in the result.
     pub fn as_str(self) -> &'static str {
@@ -54,6 +62,7 @@ impl Task {
             Task::Ground => "ground",
             Task::Retrieve => "retrieve",
             Task::Ask => "ask",
+            Task::Check => "check",
         }
     }
 }
@@ -64,7 +73,7 @@ impl FromStr for Task {
     fn from_str(name: &str) -> Result<Self> {
         Task::ALL.into_iter().find(|task| task.as_str() == name).ok_or_else(|| {
             let message = format!("there is no eval task {name:?}");
-            Error::new(Code::Usage, message, "the tasks are label, caption, ground, retrieve and ask")
+            Error::new(Code::Usage, message, "the tasks are label, caption, ground, retrieve, ask and check")
         })
     }
 }
@@ -90,6 +99,7 @@ pub fn run(
         Task::Ground => tasks::ground(looker, &set, progress),
         Task::Retrieve => tasks::retrieve(looker, &set, progress),
         Task::Ask => tasks::ask(looker, &set, progress),
+        Task::Check => tasks::check(looker, &set, progress),
     }?;
     let mut result = Map::new();
     result.insert("task".to_owned(), task.as_str().into());

@@ -25,8 +25,8 @@ pub struct Label {
 pub struct Caption {
     /// The sentence.
     pub caption: String,
-    /// Probability that the picture supports the sentence, as `Looker::check` gives it; where the bundle has no text
-    /// tower, `exp(log_probability)`.
+    /// Probability that the picture supports the sentence, by the cosine of their embeddings alone; where the bundle has
+    /// no text tower, `exp(log_probability)`.
     pub score: f32,
     /// Mean log-probability of the sentence's tokens.
     pub log_probability: f32,
@@ -70,7 +70,7 @@ pub struct Found {
 pub struct Support {
     /// Whether the score is at least one half.
     pub supported: bool,
-    /// Probability that the sentence holds: `sigmoid(check_scale * cosine + check_bias)`.
+    /// Probability that the sentence holds.
     pub score: f32,
     /// Cosine of the two embeddings.
     pub cosine: f32,

@@ -12,6 +12,7 @@ use crate::{Code, Error, Result};
 
 use super::speak::Voice;
 use super::view::{View, frame};
+use super::wording::Wording;
 
 /// A loaded bundle that can be asked about pictures. Shared freely between threads.
 pub struct Looker {
@@ -23,6 +24,7 @@ pub struct Looker {
     text: Option<TextTower>,
     tokenizer: OnceLock<Tokenizer>,
     pub(super) voice: OnceLock<Voice>,
+    pub(super) wording: OnceLock<Wording>,
     pub(super) grounder: OnceLock<Grounder>,
     /// Embeddings of labels and background prompts over all templates, by their words.
     pub(super) labels: Mutex<HashMap<String, Arc<[f32]>>>,
@@ -45,6 +47,7 @@ impl Looker {
             text: text?,
             tokenizer: OnceLock::new(),
             voice: OnceLock::new(),
+            wording: OnceLock::new(),
             grounder: OnceLock::new(),
             labels: Mutex::new(HashMap::new()),
             bundle,

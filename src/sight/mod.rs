@@ -11,7 +11,7 @@
 //! | `Looker::caption` | [`Caption`]: a sentence, and how far the picture supports it | decoder |
 //! | `Looker::ground` | [`Boxes`] of a phrase, in pixels of the original picture | text, ground |
 //! | `Looker::ask` | [`Answer`] | decoder that knows questions |
-//! | `Looker::check` | [`Support`]: is this sentence supported by the picture? | text |
+//! | `Looker::check` | [`Support`]: is this sentence supported by the picture? | text; decoder to judge words |
 //!
 //! Scores are probabilities in `0..=1`, calibrated by the constants of the bundle's manifest; they are as good as that
 //! calibration. Cosines of two bundles are never comparable: `Looker::identity` goes with every stored embedding.
@@ -31,6 +31,8 @@ mod scorer;
 mod speak;
 #[cfg(feature = "engine")]
 mod view;
+#[cfg(feature = "engine")]
+mod wording;
 
 pub use answer::{Answer, Boxes, Caption, Found, Label, Labels, Support};
 #[cfg(feature = "engine")]

@@ -113,7 +113,7 @@ impl Looker {
     }
 
     /// The speaker, loaded on first use; `deed` is what it is wanted for.
-    fn voice(&self, deed: &str) -> Result<&Voice> {
+    pub(super) fn voice(&self, deed: &str) -> Result<&Voice> {
         if !self.bundle.has(Role::Decoder) {
             return Err(self.lacks("decoder", deed));
         }
@@ -123,9 +123,9 @@ impl Looker {
 
 /// The decoder, its tokenizer, and the tokens that steer it.
 pub(super) struct Voice {
-    decoder: Decoder,
-    tokenizer: Tokenizer,
-    start: u32,
+    pub(super) decoder: Decoder,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) start: u32,
     end: u32,
     question: Option<u32>,
     answer: Option<u32>,

@@ -1,6 +1,6 @@
 //! Accuracy of labels, and how far the scores can be taken at their word.
 
-const BINS: usize = 15;
+use super::Reliability;
 
 /// Running count of right labels and of calibration.
 #[derive(Debug, Clone, Default)]
@@ -8,14 +8,7 @@ pub struct LabelTally {
     seen: usize,
     top1: usize,
     top5: usize,
-    bins: [Bin; BINS],
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Bin {
-    seen: usize,
-    right: usize,
-    score: f64,
+    reliability: Reliability,
 }
 
 /// Fractions, 0 to 1.
@@ -25,8 +18,7 @@ pub struct LabelScores {
     pub top1: f64,
     /// The right label is among the best five.
     pub top5: f64,
-    /// Expected calibration error over 15 bins of equal width: by how much score and accuracy differ.
-    /// Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+    /// Expected calibration error of the best label's score; see [`Reliability`].
     pub ece: f64,
 }
 
@@ -38,18 +30,13 @@ impl LabelTally {
         self.seen += 1;
         self.top1 += usize::from(right);
         self.top5 += usize::from(rank.is_some_and(|rank| rank < 5));
-        let score = if best_score.is_nan() { 0.0 } else { f64::from(best_score.clamp(0.0, 1.0)) };
-        let bin = &mut self.bins[((score * BINS as f64).ceil() as usize).saturating_sub(1)];
-        bin.seen += 1;
-        bin.right += usize::from(right);
-        bin.score += score;
+        self.reliability.add(best_score, right, 1.0);
     }
 
     /// The scores so far; zero when nothing was added.
     pub fn scores(&self) -> LabelScores {
         let seen = self.seen.max(1) as f64;
-        let apart = self.bins.iter().map(|bin| (bin.score - bin.right as f64).abs()).sum::<f64>();
-        LabelScores { top1: self.top1 as f64 / seen, top5: self.top5 as f64 / seen, ece: apart / seen }
+        LabelScores { top1: self.top1 as f64 / seen, top5: self.top5 as f64 / seen, ece: self.reliability.error() }
     }
 }
 

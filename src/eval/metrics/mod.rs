@@ -4,6 +4,7 @@
 
 mod answers;
 mod boxes;
+mod calibration;
 mod captions;
 mod labels;
 mod ngrams;
@@ -12,6 +13,7 @@ mod tokens;
 
 pub use answers::{normalised_answer, same_answer};
 pub use boxes::contains;
+pub use calibration::{Reliability, auroc};
 pub use captions::{CaptionScores, Scored, caption_scores};
 pub use labels::{LabelScores, LabelTally};
 pub use retrieval::{RecallTally, Recalls, rank};

@@ -2,12 +2,14 @@
 
 mod ask;
 mod caption;
+mod check;
 mod ground;
 mod label;
 mod retrieve;
 
 pub(super) use ask::ask;
 pub(super) use caption::caption;
+pub(super) use check::check;
 pub(super) use ground::ground;
 pub(super) use label::label;
 pub(super) use retrieve::retrieve;
