@@ -139,6 +139,46 @@ fn a_whole_manifest_says_what_it_holds() {
     assert_eq!(manifest.check().map(|file| file.bytes), Some(6));
 }
 
+/// [`WHOLE`] with the two optional parts of the calibration.
+fn calibrated() -> String {
+    let blank = vec!["0.5"; 192].join(", ");
+    let parts = format!(
+        "check_bias = -3.0\n\n[calibration.presence]\nscale = 20.0\nbackground = -25.0\nbias = -1.0\n\n\
+         [calibration.check]\ncosine_scale = 17.0\ncosine_bias = -3.6\nchoice = 0.6\ngain = 0.4\nbias = 3.5\n\
+         blank = [{blank}]\nkinds = [[\"red\", \"blue\"], [\"two\", \"three\"]]\n"
+    );
+    with("check_bias = -3.0\n", &parts)
+}
+
+#[test]
+fn how_words_and_absent_labels_are_judged_is_optional_and_comes_back_from_toml() {
+    let plain = parse(WHOLE).expect("it is sound");
+    let calibration = plain.calibration().expect("there is a calibration");
+    assert_eq!((calibration.presence, &calibration.check), (None, &None));
+    let manifest = parse(&calibrated()).expect("it is sound");
+    let calibration = manifest.calibration().expect("there is a calibration");
+    assert_eq!(calibration.presence.map(|p| (p.scale, p.background, p.bias)), Some((20.0, -25.0, -1.0)));
+    let check = calibration.check.as_ref().expect("there is a check");
+    assert_eq!((check.blank.len(), check.kinds.len(), check.gain), (192, 2, 0.4));
+    let again = parse(&manifest.to_toml().expect("it can be written")).expect("it is sound");
+    assert_eq!(again.document(), manifest.document());
+}
+
+#[test]
+fn a_wrong_part_of_the_calibration_is_refused() {
+    let wrong = |was: &str, is: &str| {
+        let text = calibrated();
+        assert!(text.contains(was), "{was}");
+        text.replacen(was, is, 1)
+    };
+    refused(&wrong("blank = [0.5, ", "blank = ["), &["191 numbers in blank", "192"], "mean patch token");
+    refused(&wrong("blank = [0.5, ", "blank = [nan, "), &["not a finite number"], "");
+    refused(&wrong("[\"red\", \"blue\"]", "[\"red\"]"), &["fewer than two words"], "");
+    refused(&wrong("\"blue\"", "\" \""), &["a word is blank"], "");
+    refused(&wrong("gain = 0.4\n", ""), &["gain"], "");
+    refused(&wrong("background = -25.0", "background = inf"), &["not a finite number"], "");
+}
+
 #[test]
 fn a_manifest_comes_back_from_its_toml() {
     let manifest = parse(WHOLE).expect("it is sound");

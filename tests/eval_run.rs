@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use lookout::bundle::Bundle;
 use lookout::engine::Options;
+use lookout::eval::metrics::{auroc, percent};
 use lookout::eval::{Task, run};
 use lookout::picture::Picture;
 use lookout::sight::{GroundOptions, Looker, SpeakOptions, View};
@@ -30,12 +31,17 @@ fn demo_view() -> View {
     looker().look(&Picture::open(&demo()).unwrap()).unwrap()
 }
 
-/// Measures `task` over `rows` with an archive that holds the demo picture as `demo.jpg`.
+fn coffee() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/towers/coffee.png")
+}
+
+/// Measures `task` over `rows` with an archive that holds the demo picture as `demo.jpg` and another as `coffee.png`.
 fn measure(task: Task, rows: &[Value]) -> Result<Map<String, Value>, Error> {
     let folder = TempDir::new().unwrap();
     let (images, jsonl) = (folder.path().join("x.tar"), folder.path().join("x.jsonl"));
     let mut archive = tar::Builder::new(File::create(&images).unwrap());
     archive.append_path_with_name(demo(), "demo.jpg").unwrap();
+    archive.append_path_with_name(coffee(), "coffee.png").unwrap();
     archive.finish().unwrap();
     let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
     fs::write(&jsonl, lines.join("\n")).unwrap();
@@ -87,6 +93,43 @@ fn the_label_that_the_bundle_prefers_is_right_and_the_other_is_wrong() {
 }
 
 #[test]
+fn none_is_judged_with_and_without_the_pictures_own_label() {
+    let labels = ["a bicycle".to_owned(), "a dog".to_owned()];
+    let none = |labels: &[String]| looker().label(&demo_view(), labels).unwrap().none;
+    let rows = [0, 1].map(|at| json!({"image": "demo.jpg", "label": labels[at]}));
+    let expected = auroc(&[none(&labels[1..]), none(&labels[..1])], &[none(&labels); 2]);
+    assert_eq!(measure(Task::Label, &rows).unwrap()["none_auroc"], json!(percent(expected)));
+    let alone = measure(Task::Label, &rows[..1]).unwrap();
+    assert!(!alone.contains_key("none_auroc"), "one label cannot be left out: {alone:?}");
+}
+
+#[test]
+fn sentences_about_the_picture_are_told_from_those_about_another() {
+    let (dog, cup) = ("a dog sits next to a bicycle", "a cup of coffee on a wooden table");
+    let row =
+        |image: &str, own: &str, wrong: &str| json!({"image": image, "captions": [own], "swapped": [[own, wrong]]});
+    let right = measure(Task::Check, &[row("demo.jpg", dog, cup), row("coffee.png", cup, dog)]).unwrap();
+    assert_eq!(
+        (&right["auroc_other"], &right["auroc_swapped"], &right["n"]),
+        (&json!(100.0), &json!(100.0), &json!(6))
+    );
+    let turned = measure(Task::Check, &[row("demo.jpg", cup, dog), row("coffee.png", dog, cup)]).unwrap();
+    assert_eq!((&turned["auroc_other"], &turned["auroc_swapped"]), (&json!(0.0), &json!(0.0)));
+    assert!(turned["ece"].as_f64() > right["ece"].as_f64(), "{turned:?} {right:?}");
+    let plain = [("demo.jpg", dog), ("coffee.png", cup)].map(|(image, own)| json!({"image": image, "captions": [own]}));
+    let plain = measure(Task::Check, &plain).unwrap();
+    assert_eq!((plain.get("auroc_swapped"), &plain["n"]), (None, &json!(4)));
+}
+
+#[test]
+fn a_single_picture_cannot_be_told_from_another() {
+    let row = json!({"image": "demo.jpg", "captions": ["a dog"]});
+    assert!(measure(Task::Check, &[row.clone(), row]).unwrap_err().message().contains("only one picture"));
+    let blank = json!({"image": "demo.jpg", "captions": ["a dog"], "swapped": [["a dog", " "]]});
+    assert!(measure(Task::Check, &[blank]).unwrap_err().message().contains("blank"));
+}
+
+#[test]
 fn own_answers_are_exact_and_others_are_not() {
     let question = "what colour is the bicycle?";
     let own = looker().ask(&demo_view(), question, &SpeakOptions::default()).unwrap().answer;
@@ -115,6 +158,7 @@ fn a_row_without_the_fields_of_its_task_says_which_is_missing() {
         (Task::Ground, "phrases"),
         (Task::Retrieve, "captions"),
         (Task::Ask, "question"),
+        (Task::Check, "captions"),
     ] {
         let error = measure(task, std::slice::from_ref(&row)).unwrap_err();
         assert_eq!(error.code(), Code::Input);

@@ -192,10 +192,11 @@ pub struct Calibration {
     /// Divides cosines before the softmax over labels, above 0.
     #[serde(deserialize_with = "fields::positive")]
     pub temperature: f32,
-    /// Cosine of the class "none of these".
+    /// Cosine of the class "none of these"; not used with `presence`.
     #[serde(deserialize_with = "fields::finite")]
     pub none_bias: f32,
-    /// Prompts whose share is also "none of these".
+    /// Prompts of what any picture may show. With `presence` their mean cosine is what is usual for the picture; without
+    /// it their share is also "none of these".
     #[serde(default)]
     pub background: Vec<String>,
     /// A sentence is supported with probability `sigmoid(check_scale * cosine + check_bias)`.
@@ -210,9 +211,28 @@ pub struct Calibration {
     /// See `ground_scale`.
     #[serde(default, deserialize_with = "fields::finite")]
     pub ground_bias: f32,
+    /// When a label is there at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence: Option<Presence>,
     /// How words are checked one by one. Needs a decoder; without it `check` goes by the cosine alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<WordCheck>,
+}
+
+/// `[calibration.presence]`: what a label names is in the picture with probability `sigmoid(scale * cosine + background *
+/// b + bias)`, where `b` is the mean cosine of the background prompts, 0 without prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Presence {
+    /// Factor of the label's cosine.
+    #[serde(deserialize_with = "fields::finite")]
+    pub scale: f32,
+    /// Factor of `b`.
+    #[serde(deserialize_with = "fields::finite")]
+    pub background: f32,
+    /// Added to both.
+    #[serde(deserialize_with = "fields::finite")]
+    pub bias: f32,
 }
 
 /// `[calibration.check]`: a sentence holds with probability `sigmoid(cosine_scale * cosine + cosine_bias) *

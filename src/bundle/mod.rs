@@ -24,8 +24,8 @@ mod pairs;
 mod store;
 
 pub use document::{
-    Calibration, Document, Embedding, FileEntry, PatchGrid, PictureInput, Role, Speaker, TextInput, TowerFilter,
-    TowerRule, WordCheck,
+    Calibration, Document, Embedding, FileEntry, PatchGrid, PictureInput, Presence, Role, Speaker, TextInput,
+    TowerFilter, TowerRule, WordCheck,
 };
 pub use fields::{BundlePath, Digest};
 pub use manifest::{FORMAT, MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest};

@@ -13,16 +13,15 @@ use super::view::View;
 pub const MAX_LABELS: usize = 10_000;
 
 impl Looker {
-    /// Scores `labels` (1 to [`MAX_LABELS`], none blank) by a softmax over `cosine / temperature`, in which the
-    /// manifest's `none_bias` and background prompts compete as "none of these".
+    /// Scores `labels` (1 to [`MAX_LABELS`], none blank); the scores and "none of these" add up to 1.
+    ///
+    /// Where the manifest has `[calibration.presence]`, the best label's own probability of being there, whatever else is
+    /// asked about, is shared among the labels by a softmax over `cosine / temperature`; the rest is "none of these".
+    /// Elsewhere `none_bias` and the background prompts compete in that softmax.
     pub fn label(&self, view: &View, labels: &[String]) -> Result<Labels> {
         let embeddings = self.embed_labels(labels, &mut |_, _| {})?;
-        let background = self.background()?;
-        let cosines = |rows: &[Arc<[f32]>]| rows.iter().map(|row| cosine(&view.embedding, row)).collect::<Vec<_>>();
-        let calibration = self.calibration()?;
-        let mut none = cosines(&background);
-        none.push(calibration.none_bias);
-        let (scores, none) = shares(&cosines(&embeddings), &none, calibration.temperature);
+        let cosines: Vec<f32> = embeddings.iter().map(|row| cosine(&view.embedding, row)).collect();
+        let (scores, none) = self.contest()?.before(&view.embedding).shares(&cosines);
         let mut labels: Vec<Label> =
             labels.iter().zip(scores).map(|(label, score)| Label { label: label.clone(), score }).collect();
         labels.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -62,13 +61,8 @@ impl Looker {
         self.embed_labels_unchecked(labels, false, progress)
     }
 
-    /// The embeddings of the background prompts, which compete as "none of these".
-    pub(super) fn background(&self) -> Result<Vec<Arc<[f32]>>> {
-        self.embed_labels_unchecked(&self.calibration()?.background, true, &mut |_, _| {})
-    }
-
     /// `whole`: the words are prompts already, no template goes around them.
-    fn embed_labels_unchecked(
+    pub(super) fn embed_labels_unchecked(
         &self,
         labels: &[String],
         whole: bool,
@@ -107,38 +101,5 @@ impl Looker {
         }
         normalise(&mut mean);
         Ok(mean)
-    }
-}
-
-/// Softmax over `labels` and `none` together, each divided by `temperature`: the labels' shares, and the sum of `none`'s.
-pub(super) fn shares(labels: &[f32], none: &[f32], temperature: f32) -> (Vec<f32>, f32) {
-    let top = labels.iter().chain(none).copied().fold(f32::NEG_INFINITY, f32::max);
-    let weight = |cosine: &f32| f64::from((cosine - top) / temperature).exp();
-    let sum: f64 = labels.iter().chain(none).map(weight).sum();
-    let share = |cosine: &f32| (weight(cosine) / sum) as f32;
-    (labels.iter().map(share).collect(), (none.iter().map(weight).sum::<f64>() / sum) as f32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_and_none_add_up_to_one() {
-        let (labels, none) = shares(&[0.3, 0.1, -0.2], &[0.2, 0.05], 0.05);
-        assert!((labels.iter().sum::<f32>() + none - 1.0).abs() < 1e-6);
-        assert!(labels[0] > labels[1] && labels[1] > labels[2]);
-    }
-
-    #[test]
-    fn a_single_label_far_below_none_gets_almost_nothing() {
-        let (labels, none) = shares(&[0.0], &[0.5], 0.05);
-        assert!(labels[0] < 1e-3 && none > 0.999);
-    }
-
-    #[test]
-    fn a_tiny_temperature_does_not_overflow() {
-        let (labels, none) = shares(&[1.0, -1.0], &[0.9], 1e-6);
-        assert_eq!((labels[0], labels[1], none), (1.0, 0.0, 0.0));
     }
 }

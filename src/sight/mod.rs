@@ -20,6 +20,8 @@ mod answer;
 #[cfg(feature = "engine")]
 mod check;
 #[cfg(feature = "engine")]
+mod contest;
+#[cfg(feature = "engine")]
 mod ground;
 #[cfg(feature = "engine")]
 mod label;

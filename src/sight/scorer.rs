@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::Result;
 
-use super::label::shares;
+use super::contest::Contest;
 use super::looker::{Looker, cosine};
 
 /// Conditions in words, with their embeddings at hand. Words that occur in several are embedded and compared once.
@@ -13,9 +13,7 @@ pub struct Scorer {
     rows: Vec<Arc<[f32]>>,
     /// For each condition the rows of its words, its own first.
     conditions: Vec<Vec<usize>>,
-    background: Vec<Arc<[f32]>>,
-    none_bias: f32,
-    temperature: f32,
+    contest: Contest,
 }
 
 impl Looker {
@@ -40,14 +38,7 @@ impl Looker {
                     .collect(),
             );
         }
-        let calibration = self.calibration()?;
-        Ok(Scorer {
-            rows,
-            conditions: indices,
-            background: self.background()?,
-            none_bias: calibration.none_bias,
-            temperature: calibration.temperature,
-        })
+        Ok(Scorer { rows, conditions: indices, contest: self.contest()? })
     }
 }
 
@@ -56,14 +47,14 @@ impl Scorer {
     /// better than its other words and than "none of these": what [`Looker::label`] gives for these words.
     pub fn scores(&self, embedding: &[f32]) -> Vec<f32> {
         let cosines: Vec<f32> = self.rows.iter().map(|row| cosine(embedding, row)).collect();
-        let none: Vec<f32> = self.background.iter().map(|row| cosine(embedding, row)).chain([self.none_bias]).collect();
+        let round = self.contest.before(embedding);
         let mut own = Vec::new();
         self.conditions
             .iter()
             .map(|rows| {
                 own.clear();
                 own.extend(rows.iter().map(|row| cosines[*row]));
-                shares(&own, &none, self.temperature).0[0]
+                round.shares(&own).0[0]
             })
             .collect()
     }

@@ -1,7 +1,9 @@
-"""Stage `calibrate`: logistic fits on the dev part that turn cosines and logits into probabilities.
+"""Stage `calibrate`: fits on the even pictures of Flickr8k dev that turn cosines and logits into probabilities, so that
+the odd ones can be measured.
 
-label  phrases of the picture against phrases of other pictures: slope 1 / temperature, middle `none_bias`
-check  true captions against captions of other pictures
+label  what is in the picture against what is not, and which of several labels it is (see `presence`)
+find   true captions against captions of other pictures, by the cosine alone
+check  the same and sentences wrong in one word, by the cosine and the words (see `wording`)
 ground boxes that are right (IoU 0.5 with a box of the phrase) against wrong ones and phrases of other pictures
 """
 
@@ -10,23 +12,25 @@ import random
 
 import torch
 
-from . import data
+from . import data, presence, wording
 from .align import embed_pictures, embed_texts, encode
-from .export import TEMPLATES, trained
+from .export import SIZE, TEMPLATES, trained
 from .features import arrays
 from .patch import Views, corners, iou_and_giou
 from .paths import SEED, WORK, record
 
 
-def logistic(values: torch.Tensor, truth: torch.Tensor) -> tuple[float, float]:
-    """Slope and offset of the most likely `sigmoid(slope * value + offset)`, by Newton's method."""
-    x = torch.stack([values, torch.ones_like(values)], 1).double()
-    w = torch.zeros(2, dtype=torch.double)
+def logistic(values: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """Slopes and, last, offset of the most likely `sigmoid(values @ slopes + offset)`, by Newton's method. `values` `[N]`
+    or `[N, K]`."""
+    x = torch.cat([values.view(len(values), -1), torch.ones(len(values), 1)], 1).double()
+    weight = torch.ones(len(x), dtype=torch.double) if weight is None else weight.double()
+    w = torch.zeros(x.shape[1], dtype=torch.double)
     for _ in range(50):
         p = (x @ w).sigmoid()
-        hessian = x.t() @ (x * (p * (1 - p)).unsqueeze(1)) + 1e-6 * torch.eye(2, dtype=torch.double)
-        w += torch.linalg.solve(hessian, x.t() @ (truth.double() - p))
-    return w[0].item(), w[1].item()
+        hessian = x.t() @ (x * (weight * p * (1 - p)).unsqueeze(1)) + 1e-6 * torch.eye(x.shape[1], dtype=torch.double)
+        w += torch.linalg.solve(hessian, x.t() @ (weight * (truth.double() - p)))
+    return w
 
 
 def expected_calibration_error(p: torch.Tensor, truth: torch.Tensor, bins: int = 15) -> float:
@@ -48,41 +52,40 @@ def auroc(values: torch.Tensor, truth: torch.Tensor) -> float:
 
 @torch.inference_mode()
 def main() -> None:
-    _, head, text, _, grounder = trained()
+    body, head, text, speaker, grounder = trained()
     dice, rows = random.Random(SEED), data.rows("flickr8k/dev")
-    pictures = embed_pictures(head, arrays("flickr8k/dev", 0)[0])
+    pictures, view = embed_pictures(head, arrays("flickr8k/dev", 0)[0]), Views(head, "flickr8k/dev", 0)
+    even = range(0, len(rows), 2)
     result, report = {}, {}
 
-    def fit(values, truth):
-        slope, offset = logistic(values, truth)
-        p = (slope * values + offset).sigmoid()
-        return slope, offset, {"auroc": round(auroc(values, truth), 4), "ece": round(expected_calibration_error(p, truth), 4), "n": len(values)}
+    def judged(p, truth):
+        return {"auroc": round(auroc(p, truth), 4), "ece": round(expected_calibration_error(p, truth), 4), "n": len(p)}
 
-    bare = lambda phrase: " ".join(w for w in phrase.lower().split() if w not in ("a", "an", "the"))
-    names = [sorted({bare(p["phrase"]) for p in row["phrases"]} - {""}) for row in rows]
-    unique = sorted({n for row in names for n in row})
-    place = {n: i for i, n in enumerate(unique)}
-    embedded = torch.nn.functional.normalize(sum(embed_texts(text, encode([t.format(n) for n in unique])) for t in TEMPLATES), dim=-1)
-    values, truth = [], []
-    for i, row in enumerate(names):
-        there = set(row)
-        for name in row:
-            values.append(pictures[i] @ embedded[place[name]]), truth.append(1)
-            other = dice.choice(unique)
-            if other not in there:
-                values.append(pictures[i] @ embedded[place[other]]), truth.append(0)
-    slope, offset, report["label"] = fit(torch.stack(values), torch.tensor(truth))
-    result |= {"temperature": round(1 / slope, 5), "none_bias": round(-offset / slope, 5)}
+    questions = presence.Questions(head, body, SIZE, pictures)
+    values, truth, weight, choices = presence.ask(text, TEMPLATES, questions)
+    w = logistic(values, truth, weight)
+    p = (values.double() @ w[:-1] + w[-1]).sigmoid()
+    sources = [source for source, *_ in questions.asked]
+    for source in dict.fromkeys(sources):
+        of = torch.tensor([s == source for s in sources])
+        some = judged(p[of], truth[of]) if truth[of].any() else {"n": of.sum().item()}
+        report[f"label {source}"] = some | {"absent": round(p[of & (truth == 0)].mean().item(), 3)}
+    lone = logistic(values[:, 0], truth, weight)
+    result |= {"temperature": presence.likeliest_temperature(choices), "none_bias": round((-lone[1] / lone[0]).item(), 5)}
+    result |= {"background": presence.BACKGROUND}
 
-    captions = embed_texts(text, encode([c for row in rows for c in row["captions"]]))
+    captions = embed_texts(text, encode([c for i in even for c in rows[i]["captions"]]))
     owner = torch.arange(len(captions)) // 5
-    shifted = (owner + torch.randint(1, len(rows), owner.shape, generator=torch.Generator().manual_seed(SEED))) % len(rows)
-    cosines = torch.cat([(pictures[owner] * captions).sum(1), (pictures[shifted] * captions).sum(1)])
-    slope, offset, report["check"] = fit(cosines, torch.arange(len(cosines)) < len(captions))
+    shifted = (owner + torch.randint(1, len(even), owner.shape, generator=torch.Generator().manual_seed(SEED))) % len(even)
+    cosines = torch.cat([(pictures[2 * owner] * captions).sum(1), (pictures[2 * shifted] * captions).sum(1)])
+    own = torch.arange(len(cosines)) < len(captions)
+    slope, offset = logistic(cosines, own).tolist()
+    report["find"] = judged((slope * cosines + offset).sigmoid(), own)
     result |= {"check_scale": round(slope, 5), "check_bias": round(offset, 5)}
 
-    view, values, truth = Views(head, "flickr8k/dev", 0), [], []
-    for i, row in enumerate(rows[:400]):
+    values, truth = [], []
+    for i in even:
+        row = rows[i]
         phrases = [(p["phrase"].lower(), p["boxes"]) for p in row["phrases"] if p["boxes"]]
         strange = dice.choice(rows)
         phrases += [(p["phrase"].lower(), []) for p in strange["phrases"][:2] if p["phrase"].lower() not in {q for q, _ in phrases}]
@@ -93,10 +96,20 @@ def main() -> None:
         for n, (_, wanted) in enumerate(phrases):
             overlap = iou_and_giou(boxes[n, best[n]].clamp(0, 1).expand(4, 4), corners(wanted, False))[0].nan_to_num(0.0)
             values.append(scores[n, best[n]]), truth.append(int(overlap.max() >= 0.5))
-    slope, offset, report["ground"] = fit(torch.stack(values), torch.tensor(truth))
+    values, truth = torch.stack(values), torch.tensor(truth)
+    slope, offset = logistic(values, truth).tolist()
+    report["ground"] = judged((slope * values + offset).sigmoid(), truth)
     result |= {"ground_scale": round(slope, 5), "ground_bias": round(offset, 5)}
+    result["presence"] = {n: round(v, 5) for n, v in zip(("scale", "background", "bias"), w.tolist(), strict=True)}
+
+    result["check"], p, kinds = wording.fit(head, text, speaker, view, pictures)
+    for name, wrong in {"check other": 0, "check swapped": -1}.items():
+        some = (kinds == 1) | (kinds == wrong)
+        report[name] = judged(p[some], kinds[some] == 1)
     (WORK / "calibration.json").write_text(json.dumps(result))
-    record("calibrate", **result, fits=report)
+    kept = {name: value for name, value in result.items() if name not in ("background", "check")}
+    fitted = {name: value for name, value in result["check"].items() if name not in ("blank", "kinds")}
+    record("calibrate", **kept, check=fitted, fits=report)
 
 
 if __name__ == "__main__":
