@@ -12,8 +12,8 @@ QUESTION ?= what colour is the bicycle?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm64 test-camera test-miri test-recipe lint doc deny bench bench-daemon soak stages search-million fmt bundle \
-  tools tools-arm64 tools-camera tools-daemon
+.PHONY: help demo test test-arm64 test-machine test-systemd test-miri test-recipe lint doc deny bench bench-daemon soak stages search-million fmt bundle \
+  tools tools-arm64 tools-machine tools-daemon
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,8 +36,8 @@ test: tools tools-daemon ## run every test: all features, the doc examples, and 
 	$(CARGO) test $(PROFILE)
 	$(CARGO) build $(PROFILE) --no-default-features
 	$(CARGO) test $(PROFILE) --no-default-features --lib
-	@if command -v dpkg >/dev/null; then $(MAKE) --no-print-directory test-camera; \
-	else echo 'not Debian: no kernel to be had for the test with a camera'; fi
+	@if command -v dpkg >/dev/null; then $(MAKE) --no-print-directory test-machine; \
+	else echo 'not Debian: no kernel to be had for the test with a camera and GPIO'; fi
 	@if [ "$$(uname -sm)" != 'Linux x86_64' ]; then \
 	  echo 'not Linux on x86-64: the kernels for 64-bit ARM were not tested under emulation'; \
 	elif ! $(MAKE) --no-print-directory tools-arm64; then \
@@ -65,14 +65,20 @@ test-arm64: tools tools-arm64 ## the kernels for 64-bit ARM, on emulated process
 # An emulated machine, and what its file system is made with.
 EMULATOR := $(if $(filter aarch64,$(shell uname -m)),qemu-system-arm,qemu-system-x86)
 
-tools-camera:
+tools-machine:
 	@missing=; for tool in qemu-system-$$(uname -m) busybox cpio depmod; do \
 	  PATH=$$PATH:/usr/sbin:/sbin command -v $$tool >/dev/null || missing=$$tool; done; \
 	[ -z "$$missing" ] || { $(call install,$(EMULATOR) busybox-static cpio kmod,what a machine is emulated with); }
 
-test-camera: tools tools-camera ## a camera of a real kernel, in an emulated machine: formats, stall, unplug
-	@$(CARGO) build $(PROFILE) --example vivid
-	@tests/vivid/run.sh "$${CARGO_TARGET_DIR:-target}/release/examples/vivid"
+test-machine: tools tools-machine ## a camera and GPIO of a real kernel, in an emulated machine: stall, unplug, lines
+	@$(CARGO) build $(PROFILE) --example machine
+	@tests/machine/run.sh "$${CARGO_TARGET_DIR:-target}/release/examples/machine"
+
+# Some minutes: a whole Debian boots in the emulated machine.
+test-systemd: tools tools-machine ## boards/lookout.service in a real systemd: ready, killed, stuck, reloaded, sandboxed
+	@command -v mmdebstrap >/dev/null || { $(call install,mmdebstrap,what a Debian is made with); }
+	@$(CARGO) build $(PROFILE) --bin lookout --example machine
+	@tests/machine/systemd.sh "$${CARGO_TARGET_DIR:-target}/release"
 
 # What the daemon's tests talk to: a broker, a browser, serial pairs.
 tools-daemon:

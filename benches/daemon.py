@@ -7,7 +7,6 @@ the process. Needs mosquitto and its clients (paho is not needed), and nothing b
 """
 
 import argparse
-import http.server
 import json
 import os
 import pathlib
@@ -19,43 +18,14 @@ import socket
 import statistics
 import subprocess
 import tempfile
-import threading
 import time
 import tty
 import urllib.request
 
+from mjpeg import Camera
+
 HERE = pathlib.Path(__file__).resolve().parent
 BINARY = HERE.parent / "target/release/lookout"
-
-
-class Camera(http.server.ThreadingHTTPServer):
-    """Gives its pictures in turns, `fps` a second."""
-
-    daemon_threads = True
-
-    def __init__(self, pictures, fps):
-        super().__init__(("127.0.0.1", 0), Stream)
-        self.pictures, self.fps = pictures, fps
-
-    def handle_error(self, request, address):
-        pass
-
-
-class Stream(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        self.end_headers()
-        count = 0
-        while True:
-            picture = self.server.pictures[count % len(self.server.pictures)]
-            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
-            self.wfile.write(head + picture + b"\r\n")
-            count += 1
-            time.sleep(1 / self.server.fps)
 
 
 class Daemon:
@@ -63,12 +33,11 @@ class Daemon:
         self.folder = tempfile.TemporaryDirectory()
         folder = pathlib.Path(self.folder.name)
         self.camera = Camera(pictures, fps)
-        threading.Thread(target=self.camera.serve_forever, daemon=True).start()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         text = (f'device = "bench"\nthreads = 1\n[memory]\nfolder = "{folder}/memory"\n[web]\nlisten = "127.0.0.1:{self.port}"\n'
-                f'{more}\n[[camera]]\nname = "bench"\nsource = "http://127.0.0.1:{self.camera.server_address[1]}/"\nfps = {fps}\n')
+                f'{more}\n[[camera]]\nname = "bench"\nsource = "{self.camera.url}"\nfps = {fps}\n')
         for number in range(triggers):
             text += f'[[trigger]]\nname = "t{number}"\nwhen = "thing {number}"\nunless = ["nothing", "another {number}"]\nthreshold = 1.0\n'
         (folder / "lookout.toml").write_text(text)

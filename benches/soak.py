@@ -20,7 +20,6 @@ import random
 import select
 import signal
 import socket
-import socketserver
 import sqlite3
 import subprocess
 import sys
@@ -28,46 +27,11 @@ import tempfile
 import threading
 import time
 import tty
-import http.server
+
+from mjpeg import Camera
 
 HERE = pathlib.Path(__file__).resolve().parent
 BINARY = HERE.parent / "target/release/lookout"
-
-
-class Camera(http.server.ThreadingHTTPServer):
-    """An MJPEG stream that changes its picture every `flip` seconds and stalls for `stall` seconds every `every`."""
-
-    daemon_threads = True
-
-    def __init__(self, pictures, fps, flip, every, stall):
-        super().__init__(("127.0.0.1", 0), Stream)
-        self.pictures, self.fps, self.flip, self.every, self.stall = pictures, fps, flip, every, stall
-        self.begin = time.monotonic()
-        self.stalls = 0
-
-    def handle_error(self, request, address):
-        pass  # The daemon hangs up on a stalled stream.
-
-
-class Stream(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        camera = self.server
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        self.end_headers()
-        while True:
-            since = time.monotonic() - camera.begin
-            if since % camera.every > camera.every - camera.stall:
-                camera.stalls += 1
-                time.sleep(camera.stall)
-                return
-            picture = camera.pictures[int(since / camera.flip) % len(camera.pictures)]
-            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
-            self.wfile.write(head + picture + b"\r\n")
-            time.sleep(1 / camera.fps)
 
 
 class Line(threading.Thread):
@@ -143,7 +107,7 @@ url = "mqtt://127.0.0.1:{broker.port}"
 port = "{line.path}"
 [[camera]]
 name = "soak"
-source = "http://127.0.0.1:{camera.server_address[1]}/"
+source = "{camera.url}"
 fps = {camera.fps}
 stall = "3s"
 """
@@ -188,9 +152,14 @@ def main():
     parser.add_argument("--flip", type=float, default=1.0, help="seconds that a picture stays")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=pathlib.Path, help="write the result here as JSON")
+    parser.add_argument("--folder", type=pathlib.Path, help="work in this new folder and leave everything there")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        result = soak(pathlib.Path(name), options)
+    if options.folder:
+        options.folder.mkdir(parents=True)
+        result = soak(options.folder.resolve(), options)
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            result = soak(pathlib.Path(name), options)
     print(json.dumps(result, indent=1))
     if options.out:
         options.out.write_text(json.dumps(result, indent=1) + "\n")
@@ -200,8 +169,7 @@ def main():
 
 def soak(folder, options):
     pictures = [(HERE.parent / "models/demo.jpg").read_bytes(), (HERE / "soak-empty.jpg").read_bytes()]
-    camera = Camera(pictures, 5, options.flip, 90, 6)
-    threading.Thread(target=camera.serve_forever, daemon=True).start()
+    camera = Camera(pictures, 5, flip=options.flip, every=90, stall=6)
     line, broker = Line(options.seed), Broker(folder)
     config = configuration(folder, camera, line, broker, options.triggers)
     time.sleep(1)

@@ -56,6 +56,7 @@ fn a_picture_in_the_folder_becomes_an_event_on_the_disk_and_on_the_page() {
     assert!(begin.elapsed() < Duration::from_secs(10), "it took {:?}", begin.elapsed());
     let output = daemon.find(&["--events", "a dog"]);
     assert_eq!(output["events"][0]["id"], event["id"], "{output}");
+    assert_eq!(daemon.find_by_config(&["--events", "a dog"])["events"], output["events"]);
 }
 
 #[test]
@@ -80,6 +81,30 @@ fn what_is_set_while_running_outlives_a_restart() {
     daemon.restart();
     assert_eq!(daemon.trigger_names(), ["dog", "cat"]);
     assert_eq!(daemon.status()["armed"], false);
+}
+
+#[test]
+fn what_was_set_while_running_is_listed_and_forgotten_one_by_one_or_at_a_start() {
+    let mut daemon = Daemon::start("\n[[trigger]]\nname = \"bus\"\nwhen = \"a red bus\"\n");
+    let listed =
+        |daemon: &Daemon| -> serde_json::Value { serde_json::from_slice(&daemon.get("/api/triggers")).unwrap() };
+    let edit = |name: &str, edit: &str| serde_json::json!({"name": name, "edit": edit});
+    daemon.put("/api/triggers/cat", r#"{"name":"cat","when":"a cat"}"#);
+    daemon.put("/api/triggers/dog", r#"{"name":"dog","when":"a dog","threshold":0.9}"#);
+    daemon.delete("/api/triggers/bus");
+    let edits = [edit("bus", "removed"), edit("cat", "added"), edit("dog", "changed")];
+    assert_eq!(listed(&daemon)["edits"], serde_json::json!(edits));
+
+    daemon.delete("/api/triggers/bus/edit");
+    assert_eq!(daemon.trigger_names(), ["dog", "bus", "cat"]);
+    assert_eq!(listed(&daemon)["edits"], serde_json::json!(edits[1..]));
+
+    assert!(daemon.terminate().success());
+    daemon.restart_with("--forget-edits");
+    assert_eq!(daemon.trigger_names(), ["dog", "bus"]);
+    let now = listed(&daemon);
+    assert_eq!(now["edits"], serde_json::json!([]));
+    assert!((now["triggers"][0]["threshold"].as_f64().unwrap() - 0.3).abs() < 1e-6, "{now}");
 }
 
 #[test]

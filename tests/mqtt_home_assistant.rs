@@ -5,10 +5,10 @@ mod mqtt_peers;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use lookout::link::mqtt::MqttConfig;
-use lookout::watch::{Desk, Phase};
-use mqtt_peers::desk::JPEG;
+use lookout::watch::{Desk, Event, Phase, Report};
 use mqtt_peers::outbox::event;
 use mqtt_peers::*;
 use serde_json::{Value, json};
@@ -69,7 +69,7 @@ fn validate(message: &Value) -> serde_json::Map<String, Value> {
 fn one_message_names_every_entity_in_the_form_that_home_assistant_wants() {
     let broker = Broker::open();
     let home = Client::reads(broker.port, "home", &["homeassistant/#", "lookout/#"]);
-    let desk = ScriptedDesk::new(&[("door", "a person at the door"), ("car", "a car")]);
+    let desk = desk(&[("door", "a person at the door"), ("car", "a car")]);
     let link = start(&config(broker.port), &desk, &Arc::new(MemoryOutbox::default()));
     let components = validate(&home.waits_for_json(CONFIG, |_| true));
     for id in [
@@ -94,7 +94,7 @@ fn one_message_names_every_entity_in_the_form_that_home_assistant_wants() {
     let state = home.waits_for_json(STATE, |_| true);
     assert_eq!(state["armed"], "ON");
     assert_eq!(state["triggers"]["door"], json!({"active": "OFF", "enabled": "ON", "when": "a person at the door"}));
-    assert_eq!((&state["look_ms"], &state["celsius"]), (&json!(12.3), &json!(41.5)));
+    assert_eq!((&state["look_ms"], &state["celsius"]), (&json!(12.3), &json!(48.5)));
     home.waits_for("lookout/porch/status", |message| message.text() == "online");
     // It is kept for a Home Assistant that starts later.
     let late = Client::reads(broker.port, "late", &[CONFIG]);
@@ -106,7 +106,7 @@ fn one_message_names_every_entity_in_the_form_that_home_assistant_wants() {
 fn it_is_told_again_when_home_assistant_starts() {
     let broker = Broker::open();
     let home = Client::reads(broker.port, "home", &[CONFIG, STATE]);
-    let desk = ScriptedDesk::new(&[("door", "a person")]);
+    let desk = desk(&[("door", "a person")]);
     let link = start(&config(broker.port), &desk, &Arc::new(MemoryOutbox::default()));
     home.waits_for(CONFIG, |_| true);
     home.waits_for(STATE, |_| true);
@@ -120,7 +120,7 @@ fn it_is_told_again_when_home_assistant_starts() {
 fn entities_of_a_trigger_that_is_gone_are_taken_back_and_then_left_out() {
     let broker = Broker::open();
     let home = Client::reads(broker.port, "home", &[CONFIG]);
-    let desk = ScriptedDesk::new(&[("door", "a person"), ("car", "a car")]);
+    let desk = desk(&[("door", "a person"), ("car", "a car")]);
     let outbox = Arc::new(MemoryOutbox::default());
     let link = start(&config(broker.port), &desk, &outbox);
     home.waits_for_json(CONFIG, |message| message["components"]["trigger_car"].is_object());
@@ -147,7 +147,7 @@ fn entities_of_a_trigger_that_is_gone_are_taken_back_and_then_left_out() {
 fn without_home_assistant_what_was_told_before_is_taken_back() {
     let broker = Broker::open();
     let home = Client::reads(broker.port, "home", &[CONFIG]);
-    let (desk, outbox) = (ScriptedDesk::new(&[("door", "a person")]), Arc::new(MemoryOutbox::default()));
+    let (desk, outbox) = (desk(&[("door", "a person")]), Arc::new(MemoryOutbox::default()));
     let link = start(&config(broker.port), &desk, &outbox);
     home.waits_for(CONFIG, |message| !message.payload.is_empty());
     stop(link);
@@ -160,12 +160,12 @@ fn without_home_assistant_what_was_told_before_is_taken_back() {
 fn the_switch_arms_and_the_text_sets_what_a_trigger_looks_for() {
     let broker = Broker::open();
     let home = Client::reads(broker.port, "home", &[STATE]);
-    let desk = ScriptedDesk::new(&[("door", "a person")]);
+    let desk = desk(&[("door", "a person")]);
     let link = start(&config(broker.port), &desk, &Arc::new(MemoryOutbox::default()));
     home.waits_for_json(STATE, |state| state["armed"] == "ON");
     home.writes("lookout/porch/set/armed", "OFF");
     home.waits_for_json(STATE, |state| state["armed"] == "OFF");
-    assert!(!desk.armed());
+    assert!(!desk.status().armed);
     home.writes("lookout/porch/set/door/when", "a cat at the door");
     home.waits_for_json(STATE, |state| state["triggers"]["door"]["when"] == "a cat at the door");
     // What makes no sense changes nothing, and the state is told again so that nobody believes it did.
@@ -187,20 +187,24 @@ fn an_event_turns_its_sensor_on_and_off_and_shows_its_picture() {
     let broker = Broker::open();
     let home = Client::reads(broker.port, "home", &[STATE]);
     let pictures = Client::reads(broker.port, "pictures", &["lookout/porch/snapshot"]);
-    let desk = ScriptedDesk::new(&[("door", "a person")]);
+    let desk = desk(&[("door", "a person")]);
     let link = start(&config(broker.port), &desk, &Arc::new(MemoryOutbox::default()));
     home.waits_for_json(STATE, |state| state["triggers"]["door"]["active"] == "OFF");
-    desk.set_active(true);
-    desk.report(event(9, 0, Phase::Begin), Some(JPEG));
+    desk.active.store(true, Ordering::Relaxed);
+    desk.report(report(event(9, 0, Phase::Begin), Some(JPEG)));
     let state =
         home.waits_for_json(STATE, |state| state["triggers"]["door"]["active"] == "ON" && !state["last"].is_null());
     assert_eq!(state["last"]["trigger"], "door");
     assert_eq!(state["last"]["caption"], "a person at the door, number 9");
     assert_eq!(pictures.waits_for("lookout/porch/snapshot", |_| true).payload, JPEG);
-    desk.set_active(false);
-    desk.report(event(9, 1, Phase::End), None);
+    desk.active.store(false, Ordering::Relaxed);
+    desk.report(report(event(9, 1, Phase::End), None));
     home.waits_for_json(STATE, |state| state["triggers"]["door"]["active"] == "OFF");
     let late = Client::reads(broker.port, "late", &["lookout/porch/snapshot"]);
     assert!(late.waits_for("lookout/porch/snapshot", |_| true).retain);
     stop(link);
+}
+
+fn report(event: Event, jpeg: Option<&[u8]>) -> Report {
+    Report { event, jpeg: jpeg.map(Arc::from), embedding: None, to_mqtt: true, to_serial: false }
 }

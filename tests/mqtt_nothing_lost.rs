@@ -19,7 +19,7 @@ use mqtt_peers::*;
 fn a_broker_that_is_killed_again_and_again_loses_no_event() {
     let mut broker = Broker::open();
     let line = Line::to(broker.port);
-    let (desk, outbox) = (ScriptedDesk::new(&[("door", "a person")]), Arc::new(MemoryOutbox::default()));
+    let (desk, outbox) = (desk(&[("door", "a person")]), Arc::new(MemoryOutbox::default()));
     outbox.witness(line.witness());
     let link = start(&config(line.port), &desk, &outbox);
     let mut wanted = HashSet::new();
@@ -45,7 +45,7 @@ fn a_broker_that_is_killed_again_and_again_loses_no_event() {
 fn a_listener_has_every_event_after_the_broker_was_restarted() {
     let mut broker = Broker::persistent();
     let listener = Client::reads(broker.port, "listener", &["lookout/porch/event/+"]);
-    let (desk, outbox) = (ScriptedDesk::new(&[]), Arc::new(MemoryOutbox::default()));
+    let (desk, outbox) = (desk(&[]), Arc::new(MemoryOutbox::default()));
     let link = start(&config(broker.port), &desk, &outbox);
     let mut wanted = HashSet::new();
     for round in 0..4 {
@@ -64,7 +64,7 @@ fn events_that_a_killed_lookout_left_behind_are_sent_by_the_next_one() {
     let broker = Broker::open();
     let listener = Client::reads(broker.port, "listener", &["lookout/porch/event/+"]);
     let folder = tempfile::tempdir().unwrap();
-    let desk = ScriptedDesk::new(&[]);
+    let desk = desk(&[]);
     let mut wanted = HashSet::new();
     let mut again = 0;
     for round in 0..3 {
@@ -95,7 +95,7 @@ fn a_line_that_is_cut_without_a_word_is_noticed_and_loses_nothing() {
     let broker = Broker::open();
     let listener = Client::reads(broker.port, "listener", &["lookout/porch/#"]);
     let line = Line::to(broker.port);
-    let (desk, outbox) = (ScriptedDesk::new(&[]), Arc::new(MemoryOutbox::default()));
+    let (desk, outbox) = (desk(&[]), Arc::new(MemoryOutbox::default()));
     outbox.witness(line.witness());
     let link = start(&config(line.port), &desk, &outbox);
     let mut wanted = outbox.fill(1, 200);
@@ -116,7 +116,7 @@ fn a_line_that_is_cut_without_a_word_is_noticed_and_loses_nothing() {
 fn what_is_older_than_its_time_to_live_is_not_sent() {
     let broker = Broker::open();
     let listener = Client::reads(broker.port, "listener", &["lookout/porch/event/+"]);
-    let (desk, outbox) = (ScriptedDesk::new(&[]), Arc::new(MemoryOutbox::default()));
+    let (desk, outbox) = (desk(&[]), Arc::new(MemoryOutbox::default()));
     let mut stale = event(1, 0, Phase::Begin);
     stale.at_ms -= 3_600_000;
     outbox.push(stale);
@@ -137,7 +137,7 @@ fn one_event_that_the_broker_never_takes_does_not_hold_up_those_behind_it() {
     let broker =
         Broker::with(|_, port| format!("listener {port} 127.0.0.1\nallow_anonymous true\nmessage_size_limit 5000\n"));
     let listener = Client::reads(broker.port, "listener", &["lookout/porch/event/+"]);
-    let (desk, outbox) = (ScriptedDesk::new(&[]), Arc::new(MemoryOutbox::default()));
+    let (desk, outbox) = (desk(&[]), Arc::new(MemoryOutbox::default()));
     let mut wanted = outbox.fill(1, 5);
     let mut large = event(100, 0, Phase::Begin);
     large.caption = Some("a very long story ".repeat(500));
@@ -161,7 +161,7 @@ fn a_broker_that_refuses_events_still_gets_answers_and_keeps_the_events_waiting(
         .unwrap();
         format!("listener {port} 127.0.0.1\nallow_anonymous true\nacl_file {}\n", list.display())
     });
-    let (desk, outbox) = (ScriptedDesk::new(&[]), Arc::new(MemoryOutbox::default()));
+    let (desk, outbox) = (desk(&[]), Arc::new(MemoryOutbox::default()));
     outbox.fill(1, 3);
     let link = start(&config(broker.port), &desk, &outbox);
     until("it is said", || link.status().note.is_some_and(|note| note.contains("refuses events")));
@@ -175,7 +175,7 @@ fn a_broker_that_refuses_events_still_gets_answers_and_keeps_the_events_waiting(
 #[test]
 fn the_broker_says_offline_when_lookout_is_gone_and_when_it_leaves() {
     let broker = Broker::open();
-    let (desk, outbox) = (ScriptedDesk::new(&[]), Arc::new(MemoryOutbox::default()));
+    let (desk, outbox) = (desk(&[]), Arc::new(MemoryOutbox::default()));
     let listener = Client::reads(broker.port, "listener", &["lookout/porch/status"]);
     let status = |wanted: &'static str| {
         listener.waits_for("lookout/porch/status", |message| message.text() == wanted);

@@ -16,7 +16,7 @@ fn question_to_answer() {
         let broker = Broker::with(|_, port| {
             format!("listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay {nodelay}\n")
         });
-        let link = start(&config(broker.port), &ScriptedDesk::new(&[]), &Arc::new(MemoryOutbox::default()));
+        let link = start(&config(broker.port), &desk(&[]), &Arc::new(MemoryOutbox::default()));
         until_up(&*link);
         let asker = Client::reads(broker.port, "asker", &["lookout/porch/answer"]);
         for (name, once) in [("QoS 0", Client::fires as fn(&Client, &str, &'static str)), ("QoS 1", Client::writes)] {

@@ -12,7 +12,6 @@ use std::time::Duration;
 use lookout::Code;
 use lookout::link::mqtt;
 use lookout::watch::{MAX_REQUEST_BYTES, Phase, Request};
-use mqtt_peers::desk::JPEG;
 use mqtt_peers::outbox::event;
 use mqtt_peers::*;
 use serde_json::json;
@@ -23,7 +22,7 @@ const ANSWER: &str = "lookout/porch/answer";
 /// A broker, a lookout that is connected to it, and somebody who asks.
 fn conversation() -> (Broker, Arc<ScriptedDesk>, Arc<MemoryOutbox>, Box<dyn lookout::link::Link>, Client) {
     let broker = Broker::open();
-    let (desk, outbox) = (ScriptedDesk::new(&[]), Arc::new(MemoryOutbox::default()));
+    let (desk, outbox) = (desk(&[]), Arc::new(MemoryOutbox::default()));
     let asker = Client::reads(broker.port, "asker", &[ANSWER, "reply/#", "lookout/porch/event/+"]);
     let link = start(&config(broker.port), &desk, &outbox);
     until_up(&*link);
@@ -44,7 +43,7 @@ fn a_question_is_answered_with_its_id() {
 #[test]
 fn the_answer_goes_where_the_question_asks_with_its_correlation() {
     let (_broker, _desk, _outbox, link, asker) = conversation();
-    asker.asks(ASK, r#"{"task": "check", "sentence": "a dog"}"#, "reply/me", b"\x00\x07");
+    asker.asks(ASK, r#"{"task": "check", "sentence": "a dog runs"}"#, "reply/me", b"\x00\x07");
     let answer = asker.waits_for("reply/me", |_| true);
     assert_eq!(answer.properties.correlation_data.as_deref(), Some(&b"\x00\x07"[..]));
     assert_eq!(answer.properties.content_type.as_deref(), Some("application/json"));
@@ -57,7 +56,7 @@ fn the_answer_goes_where_the_question_asks_with_its_correlation() {
 fn a_response_topic_that_would_do_harm_is_refused_on_the_usual_one() {
     let (_broker, _desk, _outbox, link, asker) = conversation();
     for topic in ["lookout/porch/set/armed", "lookout/porch/ask", "homeassistant/status"] {
-        asker.asks(ASK, r#"{"task": "check", "sentence": "a dog", "id": 5}"#, topic, b"x");
+        asker.asks(ASK, r#"{"task": "check", "sentence": "a dog runs", "id": 5}"#, topic, b"x");
         let answer = asker.waits_for_json(ANSWER, |_| true);
         assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(5), &json!("usage")), "{answer}");
         assert!(answer["error"]["message"].as_str().unwrap().contains(topic), "{answer}");
@@ -100,13 +99,13 @@ fn a_snapshot_is_in_its_answer() {
 #[test]
 fn a_retained_question_is_not_answered_again_by_the_next_connection() {
     let (_broker, desk, outbox, link, asker) = conversation();
-    asker.retains(ASK, r#"{"task": "check", "sentence": "a dog", "id": "kept"}"#);
+    asker.retains(ASK, r#"{"task": "check", "sentence": "a dog runs", "id": "kept"}"#);
     asker.waits_for_json(ANSWER, |answer| answer["id"] == "kept");
     stop(link);
     let config = config(_broker.port);
     let link = start(&config, &desk, &outbox);
     until_up(&*link);
-    asker.writes(ASK, r#"{"task": "check", "sentence": "a dog", "id": "new"}"#);
+    asker.writes(ASK, r#"{"task": "check", "sentence": "a dog runs", "id": "new"}"#);
     // Its answer is the first: nothing came for the question that the broker kept.
     assert_eq!(asker.waits_for_json(ANSWER, |_| true)["id"], "new");
     stop(link);
@@ -116,10 +115,10 @@ fn a_retained_question_is_not_answered_again_by_the_next_connection() {
 fn a_flood_of_questions_is_told_busy_and_holds_up_no_event() {
     let (_broker, desk, outbox, link, asker) = conversation();
     let before = resident_bytes();
-    desk.close();
+    desk.hold(true);
     let flood = Client::reads(_broker.port, "flood", &[]);
     for id in 0..10_000 {
-        flood.writes(ASK, format!(r#"{{"task": "check", "sentence": "a dog", "id": {id}}}"#));
+        flood.writes(ASK, format!(r#"{{"task": "check", "sentence": "a dog runs", "id": {id}}}"#));
         if id == 5_000 {
             outbox.push(event(77, 0, Phase::Begin));
         }
@@ -131,13 +130,13 @@ fn a_flood_of_questions_is_told_busy_and_holds_up_no_event() {
         busy += usize::from(message.json()["error"]["code"] == "busy");
     }
     // Two are being asked and eight wait; nothing else has reached the desk.
-    assert!(desk.asked.load(Ordering::Relaxed) <= 2);
-    desk.open();
-    until("those that waited are answered", || desk.asked.load(Ordering::Relaxed) >= 10);
-    asker.writes(ASK, r#"{"task": "check", "sentence": "a dog", "id": "after"}"#);
+    assert!(desk.reached.load(Ordering::Relaxed) <= 2);
+    desk.hold(false);
+    until("those that waited are answered", || desk.reached.load(Ordering::Relaxed) >= 10);
+    asker.writes(ASK, r#"{"task": "check", "sentence": "a dog runs", "id": "after"}"#);
     until("an answer after the flood", || {
         let Some(message) = asker.next_within(Duration::from_millis(200)) else {
-            asker.writes(ASK, r#"{"task": "check", "sentence": "a dog", "id": "after"}"#);
+            asker.writes(ASK, r#"{"task": "check", "sentence": "a dog runs", "id": "after"}"#);
             return false;
         };
         message.json()["id"] == "after" && message.json()["supported"] == true
@@ -164,7 +163,7 @@ fn a_message_of_100_mb_takes_no_memory_and_does_not_end_the_connection() {
         .status()
         .unwrap();
     assert!(sent.success());
-    asker.writes(ASK, r#"{"task": "check", "sentence": "a dog", "id": "small"}"#);
+    asker.writes(ASK, r#"{"task": "check", "sentence": "a dog runs", "id": "small"}"#);
     assert_eq!(asker.waits_for_json(ANSWER, |_| true)["id"], "small");
     assert!(link.status().up);
     let grown = resident_bytes().saturating_sub(before);
@@ -177,7 +176,7 @@ fn the_other_side_asks_and_is_told_what_went_wrong() {
     let (broker, _desk, _outbox, link, _asker) = conversation();
     let config = config(broker.port);
     let request = |json: &str| Request::from_json(json.as_bytes()).map_err(|(error, _)| error).unwrap().0;
-    let check = request(r#"{"task": "check", "sentence": "a dog", "camera": "yard"}"#);
+    let check = request(r#"{"task": "check", "sentence": "a dog runs", "camera": "yard"}"#);
     let answer = mqtt::query(&config, "porch", &check, Duration::from_secs(20)).unwrap();
     assert_eq!((&answer["supported"], &answer["camera"]), (&json!(true), &json!("yard")));
 

@@ -16,7 +16,7 @@ use mqtt_peers::certificates::{Authority, Identity};
 use mqtt_peers::*;
 
 fn lookout(config: &MqttConfig) -> Box<dyn Link> {
-    start(config, &ScriptedDesk::new(&[]), &Arc::new(MemoryOutbox::default()))
+    start(config, &desk(&[]), &Arc::new(MemoryOutbox::default()))
 }
 
 fn with_password(broker: &Broker, password: &str) -> MqttConfig {

@@ -167,7 +167,14 @@ fn triggers_are_set_and_removed_but_never_run_programs() {
     assert_eq!(put("bell", same).status, 200, "a command that stays may stay");
     assert_eq!(put("bell", json!({"when": "a finger"})).status, 403, "nor is it taken away here");
     assert_eq!(served.desk.trigger("bell").unwrap().command, bell.command);
+    let edits = || get(&served, "/api/triggers").json()["edits"].clone();
+    assert_eq!(edits(), json!([{"name": "bell", "edit": "changed"}, {"name": "cat", "edit": "added"}]));
     assert_eq!(send(&served, "DELETE", "/api/triggers/cat", &[], "").json(), json!({"removed": "cat"}));
+    assert_eq!(send(&served, "DELETE", "/api/triggers/dog", &[], "").status, 200);
+    assert_eq!(edits(), json!([{"name": "bell", "edit": "changed"}, {"name": "dog", "edit": "removed"}]));
+    assert_eq!(send(&served, "DELETE", "/api/triggers/dog/edit", &[], "").json(), json!({"forgotten": "dog"}));
+    assert_eq!((edits(), names().contains(&"dog".to_owned())), (json!([{"name": "bell", "edit": "changed"}]), true));
+    assert_eq!(send(&served, "DELETE", "/api/triggers/dog/edit", &[], "").status, 404);
     assert_eq!(send(&served, "DELETE", "/api/triggers/cat", &[], "").status, 404);
     assert!(!names().contains("cat"));
 }

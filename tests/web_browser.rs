@@ -145,6 +145,30 @@ fn triggers_are_added_changed_and_deleted_and_refusals_are_shown() {
 }
 
 #[test]
+fn what_was_changed_on_the_page_is_shown_and_taken_back() {
+    let served = Served::open();
+    let mut browser = opened(&served, 1280, 900);
+    assert!(browser.eval("[...document.querySelectorAll('.edited')].every((one) => one.hidden)").as_bool().unwrap());
+    browser.click(".trigger[data-name=dog] .switch input");
+    let edited = ".trigger[data-name=dog] .edited";
+    browser.until(&format!("document.querySelector('{edited}').textContent.includes('changed here')"));
+    browser.until(&format!("!document.querySelector('{edited}').hidden"));
+    browser.click(&format!("{edited} button"));
+    wait("the trigger is on again", || served.desk.trigger("dog")?.enabled.then_some(()));
+    browser.until(&format!("document.querySelector('{edited}').hidden"));
+
+    browser.click(".trigger[data-name=parcel] .about button");
+    browser.click("dialog button.bad");
+    browser.click("dialog button.bad");
+    browser.until("document.querySelector('#removed-triggers [data-name=parcel]') !== null");
+    browser.click("#removed-triggers [data-name=parcel] button");
+    browser.until("document.querySelector('#trigger-list [data-name=parcel]') !== null");
+    browser.until("document.querySelector('#removed-triggers').childElementCount === 0");
+    assert_eq!(served.desk.trigger("parcel").unwrap().threshold, 0.7);
+    quiet(&served, &browser);
+}
+
+#[test]
 fn questions_are_asked_by_keyboard_and_boxes_are_drawn() {
     let served = Served::open();
     let mut browser = opened(&served, 1280, 900);

@@ -1,10 +1,12 @@
 //! GPIO outputs by name.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use embedded_hal::digital::{OutputPin, PinState};
-use gpiocdev::Request;
+use gpiocdev::chip::Chip;
 use gpiocdev::line::Value;
+use gpiocdev::request::{Builder, Request};
 
 use crate::{Code, Error, Result};
 
@@ -72,29 +74,45 @@ impl Drop for Outputs {
 }
 
 /// Takes hold of the line of a pin, set up as `request` says.
-pub(super) fn hold(name: &str, pin: &Pin, mut request: gpiocdev::request::Builder) -> Result<Request> {
+pub(super) fn hold(name: &str, pin: &Pin, mut request: Builder) -> Result<Request> {
+    let open = |path: &Path| {
+        Chip::from_path(path).map_err(|error| {
+            let missing = !path.exists();
+            let cause = format!("{} cannot be opened: {error}", path.display());
+            refused(name, &if missing { format!("there is no GPIO chip {}", path.display()) } else { cause })
+        })
+    };
+    let unknown = |line: &str| refused(name, &format!("no GPIO line is called {line:?}"));
     let (chip, offset) = match (&pin.line, &pin.chip) {
-        (Line::Number(offset), Some(chip)) => (chip.clone(), *offset),
+        (Line::Number(offset), Some(path)) => (open(path)?, *offset),
         (Line::Number(_), None) => return Err(refused(name, "it has a number but no chip")),
-        (Line::Name(line), chip) => {
-            let found = match chip {
-                None => gpiocdev::find_named_line(line).map(|found| (found.chip, found.info.offset)),
-                Some(chip) => gpiocdev::Chip::from_path(chip)
-                    .map_err(|error| refused(name, &format!("{}: {error}", chip.display())))?
-                    .find_line_info(line)
-                    .map(|info| (chip.clone(), info.offset)),
-            };
-            found.ok_or_else(|| refused(name, &format!("no GPIO line is called {line:?}")))?
+        (Line::Name(line), None) => {
+            let found = gpiocdev::find_named_line(line).ok_or_else(|| unknown(line))?;
+            (open(&found.chip)?, found.info.offset)
+        }
+        (Line::Name(line), Some(path)) => {
+            let chip = open(path)?;
+            let offset = chip.find_line_info(line).ok_or_else(|| unknown(line))?.offset;
+            (chip, offset)
         }
     };
-    request.on_chip(&chip).with_consumer("lookout");
+    request.on_chip(chip.path()).with_consumer("lookout");
     if pin.active_low {
         request.as_active_low();
     }
-    request
-        .with_line(offset)
-        .request()
-        .map_err(|error| refused(name, &format!("line {offset} of {}: {error}", chip.display())))
+    request.with_line(offset).request().map_err(|error| refused(name, &why_not(&chip, offset, &error)))
+}
+
+/// Why a line was not given, as far as the kernel tells.
+fn why_not(chip: &Chip, offset: u32, error: &gpiocdev::Error) -> String {
+    let path = chip.path().display();
+    match (chip.line_info(offset), chip.info()) {
+        (Ok(line), _) if line.used => format!("line {offset} of {path} is used by {:?}", line.consumer),
+        (_, Ok(info)) if offset >= info.num_lines => {
+            format!("{path} has {} lines, and none is {offset} (the first is 0)", info.num_lines)
+        }
+        _ => format!("line {offset} of {path}: {error}"),
+    }
 }
 
 fn refused(name: &str, cause: &str) -> Error {

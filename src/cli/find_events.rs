@@ -7,6 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
+use crate::daemon::{Config, memory_folder};
 use crate::memory::{EventFilter, EventReader, default_folder};
 use crate::sight::Looker;
 use crate::watch::{Event, FoundEvent, unix_ms};
@@ -31,6 +32,9 @@ pub(super) struct Past {
     /// Only events of this camera
     #[arg(long, value_name = "NAME", requires = "events", value_parser = text())]
     camera: Option<String>,
+    /// The daemon's configuration, which says where it keeps them
+    #[arg(short, long, value_name = "FILE", requires = "events", conflicts_with = "memory")]
+    config: Option<PathBuf>,
     /// Where the daemon keeps them [default: $STATE_DIRECTORY, /var/lib/lookout, or the user's state folder]
     #[arg(long, value_name = "DIR", requires = "events")]
     memory: Option<PathBuf>,
@@ -73,7 +77,11 @@ impl Past {
         console: &Console,
     ) -> Outcome {
         let source = like.map(PictureArg::source).transpose()?;
-        let folder = self.memory.clone().map_or_else(default_folder, Ok)?;
+        let folder = match (&self.memory, &self.config) {
+            (Some(folder), _) => folder.clone(),
+            (None, Some(config)) => memory_folder(&Config::read(config)?)?,
+            (None, None) => default_folder()?,
+        };
         let reader = EventReader::open(&folder)?;
         let filter = EventFilter {
             since_ms: self.since.map(|ago| unix_ms().saturating_sub(ago.as_millis() as u64)),

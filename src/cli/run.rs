@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::bundle::Bundle;
-use crate::daemon::{Config, describe};
+use crate::daemon::{Config, Start, describe};
 
 use super::args::Global;
 use super::console::{Console, Outcome};
@@ -26,6 +26,9 @@ pub(super) struct Run {
     /// Only check the configuration, and say what would happen
     #[arg(long)]
     check: bool,
+    /// Forget how triggers were set on the page, by MQTT or by Home Assistant: they are as the file says
+    #[arg(long, conflicts_with = "check")]
+    forget_edits: bool,
 }
 
 #[derive(Serialize)]
@@ -42,7 +45,8 @@ impl Run {
     pub fn run(self, global: &Global, console: &Console) -> Outcome {
         let path = self.config.unwrap_or_else(default_config);
         if !self.check {
-            return Ok(crate::daemon::run(&path, global.options(), global.bundle.clone())?);
+            let (options, bundle) = (global.options(), global.bundle.clone());
+            return Ok(crate::daemon::run(&path, Start { options, bundle, forget_edits: self.forget_edits })?);
         }
         let mut config = Config::read(&path)?;
         if global.bundle.is_some() {

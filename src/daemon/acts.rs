@@ -29,7 +29,7 @@ pub(super) fn start(hub: &Arc<Hub>, outputs: Outputs, end: Receiver<()>) -> Resu
     let heard = hub.listen();
     let hub = hub.clone();
     let act = move || {
-        let mut acts = Acts { hub, outputs, on: BTreeMap::new(), running: Vec::new() };
+        let mut acts = Acts { hub, outputs, on: BTreeMap::new(), begun: BTreeMap::new(), running: Vec::new() };
         loop {
             match heard.recv_timeout(TICK) {
                 Ok(report) => acts.act(&report),
@@ -49,26 +49,39 @@ struct Acts {
     outputs: Outputs,
     /// The events that keep each output on.
     on: BTreeMap<String, BTreeSet<EventId>>,
+    /// The commands that were told of the begin of an event, and are to be told of its end, though the trigger may have
+    /// been changed or removed meanwhile.
+    begun: BTreeMap<EventId, Vec<String>>,
     running: Vec<(String, Instant, Child)>,
 }
 
 impl Acts {
     fn act(&mut self, report: &Report) {
         let event = &report.event;
-        let trigger = self.hub.triggers().into_iter().find(|trigger| trigger.name == event.trigger);
-        if event.phase == Phase::End {
-            self.release(event.id);
+        let command = match event.phase {
+            Phase::Begin => self.begin(event),
+            Phase::Update => return,
+            Phase::End => {
+                self.release(event.id);
+                self.begun.remove(&event.id)
+            }
+        };
+        if let Some([program, arguments @ ..]) = command.as_deref() {
+            self.command(program, arguments, event);
         }
-        let Some(trigger) = trigger else { return };
-        if let (Phase::Begin, Some(output)) = (event.phase, &trigger.gpio) {
+    }
+
+    /// Switches on the trigger's output, and says what command there is.
+    fn begin(&mut self, event: &Event) -> Option<Vec<String>> {
+        let trigger = self.hub.triggers().into_iter().find(|trigger| trigger.name == event.trigger)?;
+        if let Some(output) = &trigger.gpio {
             self.on.entry(output.clone()).or_default().insert(event.id);
             self.set(output, true);
         }
-        if event.phase != Phase::Update
-            && let [program, arguments @ ..] = &trigger.command[..]
-        {
-            self.command(&trigger.name, program, arguments, event);
+        if !trigger.command.is_empty() {
+            self.begun.insert(event.id, trigger.command.clone());
         }
+        Some(trigger.command)
     }
 
     /// Switches off the outputs that only this event kept on.
@@ -97,7 +110,8 @@ impl Acts {
         }
     }
 
-    fn command(&mut self, trigger: &str, program: &str, arguments: &[String], event: &Event) {
+    fn command(&mut self, program: &str, arguments: &[String], event: &Event) {
+        let trigger = &event.trigger;
         if self.running.len() >= MOST_COMMANDS {
             log::warn!("trigger {trigger}: {program} is not started, since {MOST_COMMANDS} commands still run");
             return;
@@ -117,7 +131,7 @@ impl Acts {
                 if let (Some(mut input), Ok(json)) = (child.stdin.take(), serde_json::to_vec(event)) {
                     let _ = input.write_all(&json);
                 }
-                self.running.push((trigger.to_owned(), Instant::now(), child));
+                self.running.push((trigger.clone(), Instant::now(), child));
             }
             Err(error) => log::warn!("trigger {trigger}: {program} cannot be started: {error}"),
         }

@@ -12,8 +12,8 @@ use crate::link::Link;
 use crate::memory::{EventFilter, EventStore};
 use crate::sight::Looker;
 use crate::watch::{
-    Answer, Desk, EventId, FindEvents, FoundEvent, FoundEvents, Question, Reply, Report, Request, Snapshot, Status,
-    Trigger, Watch,
+    Answer, Desk, Edit, EventId, FindEvents, FoundEvent, FoundEvents, Question, Reply, Report, Request, Snapshot,
+    Status, Trigger, Watch, not_edited,
 };
 use crate::{Code, Error, Result, seconds};
 
@@ -59,6 +59,11 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// Forgets how triggers were set while running.
+    pub fn forget_edits(store: &EventStore) -> Result<()> {
+        store.set_setting(TRIGGERS, &Edits::default().to_json())
+    }
+
     pub fn read(store: &EventStore) -> Result<Self> {
         Ok(Self {
             armed: store.setting(ARMED)?.is_none_or(|armed| armed != "false"),
@@ -111,8 +116,8 @@ impl Hub {
     pub fn set_config(&self, config: Config) -> Result<()> {
         let edits = held(&self.edits);
         self.watch.set_triggers(edits.apply(&config.triggers))?;
-        for name in edits.overridden(&config.triggers) {
-            log::info!("trigger {name} stays as it was set while running");
+        for edit in edits.against(&config.triggers) {
+            log::info!("trigger {} stays as it was set while running", edit.name);
         }
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
         Ok(())
@@ -275,6 +280,21 @@ impl Desk for Hub {
                 return Err(Error::new(Code::Usage, message, "see their names with: status"));
             }
             Ok(edits.without(name, config.triggers.iter().any(|trigger| trigger.name == name)))
+        })
+    }
+
+    fn edits(&self) -> Vec<Edit> {
+        let edits = held(&self.edits);
+        edits.against(&self.config.read().unwrap_or_else(PoisonError::into_inner).triggers)
+    }
+
+    fn forget_edit(&self, name: &str) -> Result<()> {
+        self.edit(|edits, config| {
+            if !edits.against(&config.triggers).iter().any(|edit| edit.name == name) {
+                return Err(not_edited(name));
+            }
+            log::info!("trigger {name} is as the configuration file says again");
+            Ok(edits.forgetting(name))
         })
     }
 

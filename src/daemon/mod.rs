@@ -21,4 +21,4 @@ mod triggers;
 
 pub use config::{CameraSection, Config};
 pub use plan::describe;
-pub use running::{Daemon, run};
+pub use running::{Daemon, Start, memory_folder, run};

@@ -49,11 +49,28 @@ pub struct Daemon {
     _inputs: Option<Inputs>,
 }
 
+/// How to start, besides the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Start {
+    /// Of the engine; the configuration's threads go first.
+    pub options: Options,
+    /// Takes the place of the configuration's bundle.
+    pub bundle: Option<PathBuf>,
+    /// Whether to forget how triggers were set while running.
+    pub forget_edits: bool,
+}
+
 /// Runs the daemon of the configuration at `path` until it is told to end by SIGTERM or SIGINT. SIGHUP reads the
-/// configuration anew. `bundle` takes the place of the configuration's. Errors where it cannot start, or ends by a fault of its own.
-pub fn run(path: &Path, options: Options, bundle: Option<PathBuf>) -> Result<()> {
+/// configuration anew. Errors where it cannot start, or ends by a fault of its own.
+pub fn run(path: &Path, start: Start) -> Result<()> {
     let mut config = Config::read(path)?;
-    config.bundle = bundle.or(config.bundle);
+    config.bundle = start.bundle.or(config.bundle);
+    if start.forget_edits {
+        let store = EventStore::open(&memory_folder(&config)?, &config.memory)?;
+        Kept::forget_edits(&store)?;
+        store.close()?;
+        log::info!("triggers are as the configuration file says");
+    }
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]);
     let mut signals = signals.map_err(|error| {
         Error::new(Code::Engine, format!("signals cannot be received: {error}"), "is this a usual Linux?")
@@ -65,7 +82,7 @@ pub fn run(path: &Path, options: Options, bundle: Option<PathBuf>) -> Result<()>
             let _ = told.try_send(signal);
         }
     });
-    let mut daemon = Daemon::start(config, options)?;
+    let mut daemon = Daemon::start(config, start.options)?;
     service::ready();
     let outcome = daemon.attend(path, &telling);
     service::stopping();
@@ -176,10 +193,11 @@ impl Daemon {
     }
 
     fn change(&mut self, old: &Config, new: Config) -> Result<()> {
+        // First what may be refused, such as an example picture that is missing: then nothing has changed yet.
+        self.hub.set_config(new.clone())?;
         if old.cameras != new.cameras {
             self.change_cameras(old, &new)?;
         }
-        self.hub.set_config(new.clone())?;
         let renamed = old.device != new.device;
         for (link, changed) in [
             ("mqtt", renamed || old.mqtt != new.mqtt),
@@ -321,6 +339,6 @@ fn press(hub: &Arc<Hub>) -> Box<dyn Fn(Deed, bool) + Send> {
 }
 
 /// Where the memory of this configuration lies.
-pub(super) fn memory_folder(config: &Config) -> Result<PathBuf> {
+pub fn memory_folder(config: &Config) -> Result<PathBuf> {
     config.memory.folder.clone().map_or_else(crate::memory::default_folder, Ok)
 }

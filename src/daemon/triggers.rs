@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::watch::Trigger;
+use crate::watch::{Edit, EditKind, Trigger};
 
 /// What was set while running, by the trigger's name. It is kept in the memory, since the configuration file may be
 /// read-only, and outlives restarts and changes of the file.
@@ -51,11 +51,24 @@ impl Edits {
         triggers
     }
 
-    /// Names of the triggers that the file has and that were changed or removed since.
-    pub fn overridden<'a>(&'a self, file: &'a [Trigger]) -> impl Iterator<Item = &'a str> {
-        let differs =
-            |trigger: &&Trigger| self.0.get(&trigger.name).is_some_and(|edit| edit.as_ref() != Some(*trigger));
-        file.iter().filter(differs).map(|trigger| trigger.name.as_str())
+    /// The edits but this trigger's.
+    pub fn forgetting(mut self, name: &str) -> Self {
+        self.0.remove(name);
+        self
+    }
+
+    /// What differs from the triggers of the file, by name.
+    pub fn against(&self, file: &[Trigger]) -> Vec<Edit> {
+        let kind = |(name, edit): (&String, &Option<Trigger>)| {
+            let kind = match (file.iter().find(|trigger| trigger.name == *name), edit) {
+                (Some(_), None) => EditKind::Removed,
+                (Some(before), Some(now)) if before != now => EditKind::Changed,
+                (None, Some(_)) => EditKind::Added,
+                (Some(_), Some(_)) | (None, None) => return None,
+            };
+            Some(Edit { name: name.clone(), edit: kind })
+        };
+        self.0.iter().filter_map(kind).collect()
     }
 }
 
@@ -74,9 +87,19 @@ mod tests {
         let edits = Edits::from_json(&edits.to_json());
         let whens: Vec<String> = edits.apply(&file).into_iter().filter_map(|trigger| trigger.when).collect();
         assert_eq!(whens, ["a lion", "a car", "a bus"]);
-        assert_eq!(edits.overridden(&file).collect::<Vec<_>>(), ["a", "b"]);
+        let differing = |edits: &Edits| -> Vec<(String, EditKind)> {
+            edits.against(&file).into_iter().map(|edit| (edit.name, edit.edit)).collect()
+        };
+        let [a, b, z] = ["a", "b", "z"].map(str::to_owned);
+        assert_eq!(
+            differing(&edits),
+            [(a, EditKind::Removed), (b.clone(), EditKind::Changed), (z.clone(), EditKind::Added)]
+        );
+        let edits = edits.forgetting("a").with(trigger("c", "a car"));
+        assert_eq!(differing(&edits), [(b, EditKind::Changed), (z, EditKind::Added)], "c is as the file says");
+        assert_eq!(edits.apply(&file)[0], file[0]);
         let edits = edits.without("z", false);
-        assert_eq!(edits.apply(&file).len(), 2);
+        assert_eq!(edits.apply(&file).len(), 3);
         assert_eq!(Edits::from_json("{").apply(&file).len(), 3);
     }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
-use crate::Result;
 use crate::camera::Frame;
+use crate::{Code, Error, Result};
 
 use super::event::{EventId, Report};
 use super::question::{FindEvents, FoundEvent, Reply, Request};
 use super::status::Status;
-use super::trigger::Trigger;
+use super::trigger::{Edit, Trigger};
 
 /// A running lookout, as seen from its links. Everything here may be called from any thread.
 pub trait Desk: Send + Sync + 'static {
@@ -32,6 +32,17 @@ pub trait Desk: Send + Sync + 'static {
     /// Removes a trigger for good. Errors where there is none of that name.
     fn remove_trigger(&self, name: &str) -> Result<()>;
 
+    /// How the triggers differ from those of the configuration file. Where there is none, nothing does.
+    fn edits(&self) -> Vec<Edit> {
+        Vec::new()
+    }
+
+    /// Forgets what was set while running about a trigger, so that it is as the configuration file says. Errors where
+    /// nothing was.
+    fn forget_edit(&self, name: &str) -> Result<()> {
+        Err(not_edited(name))
+    }
+
     /// Whether triggers may begin events. It is kept over restarts. Events that are under way end when it is taken away.
     fn arm(&self, armed: bool);
 
@@ -47,4 +58,10 @@ pub trait Desk: Send + Sync + 'static {
     /// From now on every report, as it happens. The channel holds 256; a listener that does not keep up loses the newest
     /// ones and finds them in the memory of events.
     fn listen(&self) -> Receiver<Arc<Report>>;
+}
+
+pub(crate) fn not_edited(name: &str) -> Error {
+    let shown: String = name.chars().take(60).collect();
+    let message = format!("trigger {shown:?} was not changed while running");
+    Error::new(Code::Usage, message, "GET /api/triggers lists under `edits` what was")
 }

@@ -22,6 +22,7 @@ mod trigger;
 mod watcher;
 
 pub use desk::Desk;
+pub(crate) use desk::not_edited;
 pub use event::{Event, EventId, Phase, Report};
 pub use gate::{Area, Gate, Motion, Verdict, check_area};
 pub use gauge::{Gauge, Step};
@@ -33,7 +34,7 @@ pub use question::{
 #[cfg(feature = "engine")]
 pub use running::{QUEUE, Setup, Watch};
 pub use status::{CameraScore, LinkStatus, MemoryStatus, Status, TriggerStatus};
-pub use trigger::{Hours, MAX_NAME, Trigger, check_name};
+pub use trigger::{Edit, EditKind, Hours, MAX_NAME, Trigger, check_name};
 #[cfg(feature = "engine")]
 pub use watcher::Eye;
 #[cfg(feature = "engine")]

@@ -77,14 +77,21 @@ impl Plan {
         Ok(Self { armed, scorer })
     }
 
-    /// A trigger that keeps its name keeps where it stands.
+    /// Whether the trigger of this name is there and watches the camera.
+    pub fn watches(&self, trigger: &str, camera: &str) -> bool {
+        self.armed.iter().any(|armed| armed.trigger.name == trigger && armed.watches(camera))
+    }
+
+    /// A trigger that keeps its name keeps where it stands on the cameras that it still watches.
     pub fn take_over(&mut self, old: Plan) {
         let mut old: BTreeMap<String, Armed> =
             old.armed.into_iter().map(|armed| (armed.trigger.name.clone(), armed)).collect();
         for armed in &mut self.armed {
             if let Some(before) = old.remove(&armed.trigger.name) {
                 armed.events = before.events;
-                armed.stands = before.stands;
+                let (trigger, mut stands) = (&armed.trigger, before.stands);
+                stands.retain(|camera, _| watches(trigger, camera));
+                armed.stands = stands;
             }
         }
     }
@@ -103,6 +110,10 @@ impl Plan {
 impl Armed {
     /// Whether the trigger watches this camera.
     pub fn watches(&self, camera: &str) -> bool {
-        self.trigger.cameras.is_empty() || self.trigger.cameras.iter().any(|name| name == camera)
+        watches(&self.trigger, camera)
     }
+}
+
+fn watches(trigger: &Trigger, camera: &str) -> bool {
+    trigger.cameras.is_empty() || trigger.cameras.iter().any(|name| name == camera)
 }

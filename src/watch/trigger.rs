@@ -80,6 +80,27 @@ pub struct Trigger {
     pub command: Vec<String>,
 }
 
+/// A difference between the triggers of the configuration file and those in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edit {
+    /// Name of the trigger.
+    pub name: String,
+    /// What was done while running.
+    pub edit: EditKind,
+}
+
+/// What was done to a trigger while running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EditKind {
+    /// The file has it otherwise.
+    Changed,
+    /// The file does not have it.
+    Added,
+    /// The file has it.
+    Removed,
+}
+
 impl Trigger {
     /// Score below which an event ends.
     pub fn release(&self) -> f32 {

@@ -351,9 +351,8 @@ impl Watcher {
         match order {
             Order::Stop => {}
             Order::Triggers(triggers, done) => {
-                let kept: Vec<String> = triggers.iter().map(|trigger| trigger.name.clone()).collect();
                 let outcome = Plan::new(&self.looker, triggers).map(|mut plan| {
-                    self.release_all(|trigger, _| !kept.contains(&trigger.name));
+                    self.release_all(|trigger, camera| !plan.watches(&trigger.name, camera));
                     plan.take_over(std::mem::replace(&mut self.plan, Plan::empty()));
                     self.plan = plan;
                 });

@@ -10,11 +10,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+/// The trigger that every daemon has at first.
+pub const DOG: &str = "[[trigger]]\nname = \"dog\"\nwhen = \"a dog\"\nthreshold = 0.3\n";
+
 /// A running daemon. It is killed when the test is over.
 pub struct Daemon {
     folder: tempfile::TempDir,
     port: u16,
     child: Option<Child>,
+    arguments: Vec<String>,
 }
 
 /// The binary's output, run from the root of the package.
@@ -47,7 +51,7 @@ impl Daemon {
     /// Starts one; `more` is added to its configuration.
     pub fn start(more: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut daemon = Self { folder: tempfile::tempdir().unwrap(), port, child: None };
+        let mut daemon = Self { folder: tempfile::tempdir().unwrap(), port, child: None, arguments: Vec::new() };
         fs::create_dir(daemon.folder.path().join("pictures")).unwrap();
         daemon.write_config(more);
         daemon.restart();
@@ -65,12 +69,16 @@ impl Daemon {
         });
     }
 
-    /// Replaces the configuration.
+    /// Replaces the configuration; `more` goes on after the trigger.
     pub fn write_config(&self, more: &str) {
+        self.configure(&format!("{DOG}{more}"));
+    }
+
+    /// Replaces the configuration; `rest` is what comes after the camera.
+    pub fn configure(&self, rest: &str) {
         let config = format!(
             "device = \"test\"\nthreads = 1\n[memory]\nfolder = \"memory\"\n[web]\nlisten = \"127.0.0.1:{}\"\n\
-             [[camera]]\nname = \"demo\"\nsource = \"folder:pictures?loop=1\"\nfps = 10\n\
-             [[trigger]]\nname = \"dog\"\nwhen = \"a dog\"\nthreshold = 0.3\n{more}",
+             [[camera]]\nname = \"demo\"\nsource = \"folder:pictures?loop=1\"\nfps = 10\n{rest}",
             self.port
         );
         fs::write(self.path("lookout.toml"), config).unwrap();
@@ -126,6 +134,10 @@ impl Daemon {
         self.fetch("PUT", path, Some(body)).unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.log()))
     }
 
+    pub fn delete(&self, path: &str) -> Vec<u8> {
+        self.fetch("DELETE", path, None).unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.log()))
+    }
+
     fn fetch(&self, method: &str, path: &str, body: Option<&str>) -> Result<Vec<u8>, ureq::Error> {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
         let agent: ureq::Agent =
@@ -133,6 +145,7 @@ impl Daemon {
         let answer = match (method, body) {
             ("POST", Some(body)) => agent.post(&url).content_type("application/json").send(body)?,
             ("PUT", Some(body)) => agent.put(&url).content_type("application/json").send(body)?,
+            ("DELETE", _) => agent.delete(&url).call()?,
             _ => agent.get(&url).call()?,
         };
         let mut bytes = Vec::new();
@@ -171,14 +184,30 @@ impl Daemon {
     /// `lookout find` in its memory.
     pub fn find(&self, arguments: &[&str]) -> Value {
         let memory = self.path("memory");
-        let output = lookout(&[&["find", "--json", "--memory", memory.to_str().unwrap()], arguments].concat());
+        self.found(&[&["--memory", memory.to_str().unwrap()], arguments].concat())
+    }
+
+    /// The same, with the memory that the configuration names.
+    pub fn find_by_config(&self, arguments: &[&str]) -> Value {
+        let config = self.path("lookout.toml");
+        self.found(&[&["-c", config.to_str().unwrap()], arguments].concat())
+    }
+
+    /// Starts it with one more argument.
+    pub fn restart_with(&mut self, argument: &str) {
+        self.arguments = vec![argument.to_owned()];
+        self.restart();
+    }
+
+    fn found(&self, arguments: &[&str]) -> Value {
+        let output = lookout(&[&["find", "--json"], arguments].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lookout"));
-        command.args(["-v", "run", "-c"]).arg(self.path("lookout.toml")).current_dir(root());
+        command.args(["-v", "run", "-c"]).arg(self.path("lookout.toml")).args(&self.arguments).current_dir(root());
         command
     }
 }

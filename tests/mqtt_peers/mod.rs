@@ -4,6 +4,7 @@
 pub mod broker;
 pub mod certificates;
 pub mod client;
+#[path = "../shared/desk.rs"]
 pub mod desk;
 pub mod line;
 pub mod outbox;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use lookout::link::Link;
 use lookout::link::mqtt::{self, Device, MqttConfig};
+use lookout::watch::Desk;
 
 pub use broker::Broker;
 pub use client::Client;
@@ -30,6 +32,19 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// What stands for a picture: not a JPEG file, but bytes that are recognised.
+pub const JPEG: &[u8] = b"\xff\xd8 a picture \xff\xd9";
+
+/// A desk whose bundle cannot speak, with triggers of these names and words.
+pub fn desk(triggers: &[(&str, &str)]) -> Arc<ScriptedDesk> {
+    let desk = ScriptedDesk::showing(JPEG.to_vec());
+    *desk.lacks.lock().unwrap() = vec!["caption"];
+    for (name, when) in triggers {
+        desk.put_trigger(toml::from_str(&format!("name = {name:?}\nwhen = {when:?}")).unwrap()).unwrap();
+    }
+    desk
 }
 
 pub fn device() -> Device {

@@ -9,8 +9,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use lookout::camera::{CameraState, CameraStatus, Frame};
 use lookout::sight;
 use lookout::watch::{
-    Answer, Desk, Event, EventId, FindEvents, FoundEvent, FoundEvents, MemoryStatus, Phase, Question, Reply, Report,
-    Request, Snapshot, Status, Trigger,
+    Answer, CameraScore, Desk, Event, EventId, FindEvents, FoundEvent, FoundEvents, MemoryStatus, Phase, Question,
+    Reply, Report, Request, Snapshot, Status, Trigger, TriggerStatus,
 };
 use lookout::{Code, Error, Result};
 
@@ -24,7 +24,13 @@ pub const BUNDLE: &str = "test 1 (0123456789ab)";
 pub struct ScriptedDesk {
     pub jpeg: Mutex<Arc<[u8]>>,
     pub asked: AtomicUsize,
+    /// Questions that came, those that wait included.
+    pub reached: AtomicUsize,
     pub armed: AtomicBool,
+    /// Whether its triggers are in an event.
+    pub active: AtomicBool,
+    /// What its bundle cannot do.
+    pub lacks: Mutex<Vec<&'static str>>,
     pub triggers: Mutex<Vec<Trigger>>,
     pub events: Mutex<Vec<Event>>,
     next_id: AtomicU64,
@@ -44,7 +50,10 @@ impl ScriptedDesk {
         Arc::new(Self {
             jpeg: Mutex::new(jpeg.into()),
             asked: AtomicUsize::new(0),
+            reached: AtomicUsize::new(0),
             armed: AtomicBool::new(true),
+            active: AtomicBool::new(false),
+            lacks: Mutex::default(),
             triggers: Mutex::new(Vec::new()),
             events: Mutex::new(Vec::new()),
             next_id: AtomicU64::new(1),
@@ -104,6 +113,10 @@ impl ScriptedDesk {
             && !CAMERAS.contains(&camera.as_str())
         {
             return Err(Error::new(Code::Camera, format!("there is no camera {camera}"), "one of: door, yard"));
+        }
+        let task = request.question.task();
+        if self.lacks.lock().unwrap().contains(&task) {
+            return Err(Error::new(Code::Unsupported, format!("this bundle cannot {task}"), "take another bundle"));
         }
         Ok(match &request.question {
             Question::Label { labels } => {
@@ -165,6 +178,7 @@ pub fn picture(bytes: usize, seed: u64) -> Vec<u8> {
 
 impl Desk for ScriptedDesk {
     fn ask(&self, request: &Request, patience: Duration) -> Result<Reply> {
+        self.reached.fetch_add(1, Ordering::Relaxed);
         let until = Instant::now() + patience;
         let mut held = self.held.lock().unwrap();
         while *held {
@@ -188,6 +202,14 @@ impl Desk for ScriptedDesk {
     }
 
     fn status(&self) -> Status {
+        let stands = |trigger: &Trigger| TriggerStatus {
+            name: trigger.name.clone(),
+            enabled: trigger.enabled,
+            scores: vec![CameraScore { camera: CAMERAS[0].to_owned(), score: 0.25 }],
+            threshold: trigger.threshold,
+            active: self.active.load(Ordering::Relaxed),
+            events: 0,
+        };
         let camera = |name: &&str| CameraStatus {
             name: (*name).to_owned(),
             source: "test".to_owned(),
@@ -211,11 +233,11 @@ impl Desk for ScriptedDesk {
             events: self.events.lock().unwrap().len() as u64,
             questions: self.asked.load(Ordering::Relaxed) as u64,
             refused: 0,
-            look_ms: 12.0,
+            look_ms: 12.34,
             celsius: Some(48.5),
             throttled: false,
             cameras: CAMERAS.iter().map(camera).collect(),
-            triggers: Vec::new(),
+            triggers: self.triggers.lock().unwrap().iter().map(stands).collect(),
             links: Vec::new(),
             memory: MemoryStatus { writable: true, ..MemoryStatus::default() },
         }

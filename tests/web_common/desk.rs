@@ -1,5 +1,6 @@
 //! A desk in memory. What is to be seen is set by the test; scores and answers follow from it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -10,8 +11,8 @@ use lookout::camera::{CameraState, CameraStatus, Frame};
 use lookout::picture::Picture;
 use lookout::sight::{Answer as Words, Boxes, Caption, Found, Label, Labels, Support};
 use lookout::watch::{
-    Answer, CameraScore, Desk, Event, EventId, FindEvents, FoundEvent, FoundEvents, LinkStatus, MemoryStatus, Phase,
-    Question, Reply, Report, Request, Snapshot, Status, Trigger, TriggerStatus,
+    Answer, CameraScore, Desk, Edit, EditKind, Event, EventId, FindEvents, FoundEvent, FoundEvents, LinkStatus,
+    MemoryStatus, Phase, Question, Reply, Report, Request, Snapshot, Status, Trigger, TriggerStatus,
 };
 use lookout::{Code, Error, Result};
 
@@ -32,6 +33,8 @@ pub struct TestDesk {
 }
 
 struct Inside {
+    /// The triggers of the configuration file.
+    file: Vec<Trigger>,
     triggers: Vec<Trigger>,
     scores: Vec<(String, f32)>,
     events: Vec<Event>,
@@ -52,6 +55,7 @@ impl TestDesk {
         ];
         let scores = [("dog", 0.38), ("parcel", 0.12), ("bell", 0.04)].map(|(name, score)| (name.to_owned(), score));
         let inside = Inside {
+            file: triggers.clone(),
             triggers,
             scores: scores.into(),
             events: Vec::new(),
@@ -307,6 +311,26 @@ impl Desk for TestDesk {
 
     fn remove_trigger(&self, name: &str) -> Result<()> {
         self.inside().triggers.retain(|known| known.name != name);
+        Ok(())
+    }
+
+    fn edits(&self) -> Vec<Edit> {
+        let inside = self.inside();
+        let find = |list: &[Trigger], name: &str| list.iter().find(|trigger| trigger.name == name).cloned();
+        let names: BTreeSet<&str> = inside.file.iter().chain(&inside.triggers).map(|trigger| &*trigger.name).collect();
+        let edit = |name: &&str| match (find(&inside.file, name), find(&inside.triggers, name)) {
+            (Some(_), None) => Some(EditKind::Removed),
+            (None, Some(_)) => Some(EditKind::Added),
+            (before, now) => (before != now).then_some(EditKind::Changed),
+        };
+        names.iter().filter_map(|name| Some(Edit { name: (*name).to_owned(), edit: edit(name)? })).collect()
+    }
+
+    fn forget_edit(&self, name: &str) -> Result<()> {
+        let mut inside = self.inside();
+        let before = inside.file.iter().find(|trigger| trigger.name == name).cloned();
+        inside.triggers.retain(|known| known.name != name);
+        inside.triggers.extend(before);
         Ok(())
     }
 

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use crossbeam_channel::{Sender, bounded};
 use tokio::sync::{broadcast, watch};
 
@@ -147,6 +147,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/api/events/{id}/snapshot.jpg", get(events::snapshot))
         .route("/api/triggers", get(triggers::list))
         .route("/api/triggers/{name}", put(triggers::put).delete(triggers::delete))
+        .route("/api/triggers/{name}/edit", delete(triggers::forget))
         .route("/api/stream", get(stream::stream))
         .fallback(async || Problem::not_found("there is nothing at this address", "/api lists what there is"))
         .method_not_allowed_fallback(async || {

@@ -1,4 +1,4 @@
-//! The triggers: listed, set, removed.
+//! The triggers: listed, set, removed, and put back to what the configuration file says.
 //!
 //! What a program, a file or a pin is used for is for the configuration file to say: `command`, `like` and `gpio` stay
 //! here as they are, so that nobody who reaches the page can run a program.
@@ -11,15 +11,15 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::watch::{Desk, Trigger};
+use crate::watch::{Desk, Trigger, not_edited};
 
 use super::problem::Problem;
 use super::shared::Shared;
 
 /// `GET /api/triggers`.
 pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, Problem> {
-    let triggers = shared.call(|desk| desk.triggers()).await?;
-    Ok(Json(json!({ "triggers": triggers })))
+    let (triggers, edits) = shared.call(|desk| (desk.triggers(), desk.edits())).await?;
+    Ok(Json(json!({ "triggers": triggers, "edits": edits })))
 }
 
 /// `PUT /api/triggers/{name}`: adds it, or replaces it as a whole. The body is a [`Trigger`]; its `name` may be left out.
@@ -48,6 +48,22 @@ pub(super) async fn delete(
         Ok(Json(json!({ "removed": name })))
     });
     removed.await?
+}
+
+/// `DELETE /api/triggers/{name}/edit`: it is as the configuration file says again.
+pub(super) async fn forget(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let forgotten = shared.call(move |desk| {
+        if !desk.edits().iter().any(|edit| edit.name == name) {
+            let error = not_edited(&name);
+            return Err(Problem::not_found(error.message().to_owned(), error.help()));
+        }
+        desk.forget_edit(&name)?;
+        Ok(Json(json!({ "forgotten": name })))
+    });
+    forgotten.await?
 }
 
 fn read(name: &str, body: &[u8]) -> Result<Trigger, Problem> {

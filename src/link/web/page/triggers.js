@@ -8,6 +8,8 @@ const NEW = { name: "", when: "", threshold: 0.5 };
 
 const rows = new Map();
 let triggers = [];
+/** What differs from the configuration file. */
+let edits = [];
 let known = { cameras: [] };
 
 export function begin() {
@@ -17,7 +19,7 @@ export function begin() {
 
 async function load() {
   try {
-    triggers = (await json("/api/triggers")).triggers;
+    ({ triggers, edits } = await json("/api/triggers"));
     show();
   } catch (problem) {
     $("#trigger-list").replaceChildren(h("li", {}, complaint(problem)));
@@ -40,12 +42,33 @@ function show() {
     const row = rows.get(trigger.name) ?? make(trigger);
     rows.set(trigger.name, row);
     row.set(trigger);
+    row.edited(edits.find(({ name }) => name === trigger.name)?.edit);
   });
+  $("#removed-triggers").replaceChildren(...edits.filter(({ edit }) => edit === "removed").map(removed));
   const order = triggers.map(({ name }) => rows.get(name).element);
   if (order.length === 0) {
     list.replaceChildren(h("li", { className: "empty" }, "No triggers yet. Add one: say in words what should begin an event."));
   } else if (order.some((element, at) => list.children[at] !== element) || list.childElementCount !== order.length) {
     list.replaceChildren(...order);
+  }
+}
+
+/** A trigger of the configuration file that was removed here. */
+function removed({ name }) {
+  const back = h("button", { type: "button", className: "quiet small", on: { click: () => forget(name, said) } }, "Put back");
+  const said = h("div");
+  const element = h("li", { className: "about small" }, h("span", { className: "muted" }, `${name} is in the configuration file and was removed here`), back, said);
+  element.dataset.name = name;
+  return element;
+}
+
+/** It is as the configuration file says again. */
+async function forget(name, said) {
+  try {
+    await json(`/api/triggers/${encodeURIComponent(name)}/edit`, { method: "DELETE" });
+    await load();
+  } catch (problem) {
+    said.replaceChildren(complaint(problem));
   }
 }
 
@@ -72,10 +95,13 @@ function make(first) {
   } });
   const enabled = h("input", { type: "checkbox", role: "switch", on: { change: () => save({ enabled: enabled.checked }) } });
   const change = h("button", { type: "button", className: "quiet small", on: { click: () => edit(trigger, known, changed) } }, "Edit");
+  const difference = h("span", { className: "muted" });
+  const back = h("button", { type: "button", className: "quiet small", on: { click: () => forget(trigger.name, trouble) } }, "As in the file");
+  const differs = h("div", { className: "about small edited", hidden: true }, difference, back);
   const gauge = h("div", { className: "gauge" }, bars, slider);
   const element = h("li", { className: "trigger" },
     h("div", { className: "about" }, name, state, h("span", { className: "grow" }), h("label", { className: "switch small" }, enabled, h("span", { className: "sr" }, `Trigger ${first.name} may begin events`)), change),
-    when, gauge, h("div", { className: "about small" }, h("span", { className: "muted" }, "begins at"), value, h("span", { className: "muted ends" })), trouble);
+    when, gauge, h("div", { className: "about small" }, h("span", { className: "muted" }, "begins at"), value, h("span", { className: "muted ends" })), differs, trouble);
   element.dataset.name = first.name;
   const peaks = new Map();
 
@@ -94,6 +120,7 @@ function make(first) {
     try {
       set(await json(`/api/triggers/${encodeURIComponent(trigger.name)}`, { method: "PUT", body: wanted }));
       trouble.replaceChildren();
+      await load();
     } catch (problem) {
       trouble.replaceChildren(complaint(problem));
       set(trigger);
@@ -133,5 +160,12 @@ function make(first) {
     if (now.scores.length === 0) bars.replaceChildren();
   }
 
-  return { element, set, score };
+  function edited(edit) {
+    differs.hidden = edit === undefined;
+    difference.textContent = edit === "added" ? "added here, not in the configuration file" : "changed here, not as in the configuration file";
+    back.hidden = edit !== "changed";
+    back.setAttribute("aria-label", `Make ${trigger.name} as in the configuration file`);
+  }
+
+  return { element, set, score, edited };
 }

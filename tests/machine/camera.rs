@@ -1,4 +1,4 @@
-//! What runs inside the emulated machine of `tests/vivid/run.sh`: a camera of a real kernel, with faults on order.
+//! A camera of a real kernel, with faults on order.
 //!
 //! The driver `vivid` makes pictures of a known colour, drops every frame when told to, fails, and can be unbound, which
 //! is what unplugging is to a driver.
@@ -11,26 +11,25 @@ use std::time::{Duration, Instant};
 use lookout::camera::{Camera, CameraOptions, CameraState, CameraStatus, Frame, PixelFormat, list, snap};
 use v4l::control::{Control, Value};
 
-const DEVICE: &str = "/dev/video0";
-const LONG: Duration = Duration::from_secs(60);
+use super::{Check, LONG};
 
-fn main() {
-    // The machine ends with this program: what it prints is the result.
-    for (name, check) in [
-        ("list", lists_the_camera as fn()),
-        ("colours", every_format_gives_the_right_colours),
-        ("sizes", sizes_and_formats_it_lacks_are_explained),
-        ("busy", a_camera_in_use_says_so),
-        ("stall", a_stall_is_noticed_and_ends),
-        ("fault", a_failing_driver_is_opened_again),
-        ("unplug", unplugging_and_plugging_in_again_is_survived),
-        ("leak", nothing_leaks),
-    ] {
-        let begin = Instant::now();
-        check();
-        println!("ok {name} {:.1} s", begin.elapsed().as_secs_f32());
-    }
-    println!("VIVID PASSED");
+pub const DEVICE: &str = "/dev/video0";
+
+pub const CHECKS: [Check; 8] = [
+    ("list", lists_the_camera),
+    ("colours", every_format_gives_the_right_colours),
+    ("sizes", sizes_and_formats_it_lacks_are_explained),
+    ("busy", a_camera_in_use_says_so),
+    ("stall", a_stall_is_noticed_and_ends),
+    ("fault", a_failing_driver_is_opened_again),
+    ("unplug", unplugging_and_plugging_in_again_is_survived),
+    ("leak", nothing_leaks),
+];
+
+/// Fills the picture with a colour: `100% Red`.
+pub fn fill(colour: &str) {
+    set("OSD Text Mode", 2);
+    set("Test Pattern", number_of("Test Pattern", colour));
 }
 
 fn lists_the_camera() {
@@ -46,9 +45,8 @@ fn lists_the_camera() {
 
 fn every_format_gives_the_right_colours() {
     let formats = [PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::Grey, PixelFormat::Rgb3, PixelFormat::Bgr3];
-    set("OSD Text Mode", 2);
     for (pattern, colour) in [("100% Red", [255, 0, 0]), ("100% Green", [0, 255, 0]), ("100% Blue", [0, 0, 255])] {
-        set("Test Pattern", number_of("Test Pattern", pattern));
+        fill(pattern);
         for format in formats {
             let camera = start(&format!("?size=640x360&format={}", format.name()), 20_000);
             let frame = frame_after(&camera, 2);

@@ -1,0 +1,36 @@
+//! What runs inside the emulated machine of `tests/machine/run.sh`: a camera and GPIO of a real kernel.
+//!
+//! `machine adapter FILE` is a GPIO adapter alone, for `tests/machine/systemd.sh`: it keeps in FILE how its lines stand.
+
+mod adapter;
+mod camera;
+mod gpio;
+
+use std::time::{Duration, Instant};
+
+use adapter::Adapter;
+
+type Check = (&'static str, fn());
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn main() {
+    if let [_, what, file] = &std::env::args().collect::<Vec<_>>()[..]
+        && what == "adapter"
+    {
+        let adapter = Adapter::plug_in();
+        println!("{}", adapter.chip().display());
+        loop {
+            let lines = format!("{:?}\n", (0..4).map(|line| adapter.is_high(line)).collect::<Vec<_>>());
+            std::fs::write(file, lines).unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    // The machine ends with this program: what it prints is the result.
+    for (name, check) in camera::CHECKS.into_iter().chain(gpio::CHECKS) {
+        let begin = Instant::now();
+        check();
+        println!("ok {name} {:.1} s", begin.elapsed().as_secs_f32());
+    }
+    println!("MACHINE PASSED");
+}

@@ -1,0 +1,31 @@
+#!/bin/sh
+# Runs a program in an emulated machine with a camera and GPIO: Debian's kernel, and its drivers.
+# usage: tests/machine/run.sh PROGRAM [FOLDER]
+# The kernel is fetched once, by apt, and what is needed of it is kept in FOLDER (target/machine).
+set -eu
+
+here=$(dirname "$0")
+program=$1 kept=${2:-target/machine} append=
+. "$here/machine.sh"
+fetch_kernel
+
+# The whole system: busybox, the modules, the program, and the bundle.
+root=$work/root
+mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/tmp"
+cp "$(command -v busybox)" "$root/bin/busybox"
+cp -r "$kept/lib" "$root/"
+cp -rL "$here/../../models/default" "$root/bundle"
+add_program "$root" "$program" /bin/program
+cat >"$root/init" <<'INIT'
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc && mount -t sysfs sys /sys && mount -t devtmpfs dev /dev
+mount -t debugfs debug /sys/kernel/debug
+modprobe vivid n_devs=1 node_types=0x1
+modprobe uhid
+modprobe hid-mcp2221
+RUST_BACKTRACE=1 /bin/program
+poweroff -f
+INIT
+chmod +x "$root/init"
+boot "$root" 768 900 'MACHINE PASSED'
