@@ -84,7 +84,7 @@ def main() -> None:
     result |= {"check_scale": round(slope, 5), "check_bias": round(offset, 5)}
 
     values, truth = [], []
-    for i in even:
+    for i in even[:250]:
         row = rows[i]
         phrases = [(p["phrase"].lower(), p["boxes"]) for p in row["phrases"] if p["boxes"]]
         strange = dice.choice(rows)
