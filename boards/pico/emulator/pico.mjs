@@ -66,8 +66,12 @@ function start(reason) {
   watchdog.onWatchdogTrigger = () => {
     again = watchdog.reason;
   };
-  chip.uart[0].onByte = (byte) => line?.write(Buffer.of(byte));
-  chip.uart[0].onBaudRateChange = (speed) => tell(`speed ${speed}`);
+  // The register of receive errors, which this emulator lacks: there are none.
+  const uart = chip.uart[0];
+  const readUart = uart.readUint32.bind(uart);
+  uart.readUint32 = (offset) => (offset === 4 ? 0 : readUart(offset));
+  uart.onByte = (byte) => line?.write(Buffer.of(byte));
+  uart.onBaudRateChange = (speed) => tell(`speed ${speed}`);
 
   const bus = chip.i2c[0];
   let written = [];
