@@ -6,7 +6,7 @@
 // device 3c on the bus; `speed 115200` the UART is set; `reset`; `stack 60000`.
 import fs from 'node:fs';
 import net from 'node:net';
-import { GPIOPinState, RP2040, SimulationClock } from 'rp2040js';
+import { GPIOPinState, RP2040 } from 'rp2040js';
 
 const [firmware, linePath, benchPath] = process.argv.slice(2);
 
@@ -49,8 +49,8 @@ function readUf2(file) {
 
 // Power on, or what the watchdog does: everything but its own registers starts anew.
 function start(reason) {
-  clock = new SimulationClock();
-  chip = new RP2040(clock);
+  chip = new RP2040();
+  clock = chip.clock;
   chip.logger = { debug() {}, info() {}, warn() {}, error: (...what) => console.error(...what) };
   chip.flash.set(image);
   chip.sram.fill(UNTOUCHED);
@@ -66,8 +66,12 @@ function start(reason) {
   watchdog.onWatchdogTrigger = () => {
     again = watchdog.reason;
   };
-  chip.uart[0].onByte = (byte) => line?.write(Buffer.of(byte));
-  chip.uart[0].onBaudRateChange = (speed) => tell(`speed ${speed}`);
+  // The register of receive errors, which this emulator lacks: there are none.
+  const uart = chip.uart[0];
+  const readUart = uart.readUint32.bind(uart);
+  uart.readUint32 = (offset) => (offset === 4 ? 0 : readUart(offset));
+  uart.onByte = (byte) => line?.write(Buffer.of(byte));
+  uart.onBaudRateChange = (speed) => tell(`speed ${speed}`);
 
   const bus = chip.i2c[0];
   let written = [];
@@ -129,6 +133,8 @@ function run() {
         const byte = arriving.shift();
         if (!uart.rxFIFO.full) uart.feedByte(byte);
       }
+      // SysTick does not end the sleep by itself in this emulator.
+      if (chip.core.waiting && chip.core.interruptsUpdated && chip.core.checkForInterrupts()) chip.core.waiting = false;
       if (chip.core.waiting) {
         clock.tick(Math.min(clock.nanosToNextAlarm || SLICE_NS, end - clock.nanos, arriving.length ? 20_000 : SLICE_NS) || 1);
       } else {

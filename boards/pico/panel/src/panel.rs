@@ -22,8 +22,9 @@ const DAMAGED_MS: Millis = 50;
 /// How long a question is asked.
 const PATIENCE_MS: Millis = 30_000;
 
-/// How long an answer is to be seen.
+/// How long an answer is to be seen, and how long at least where an event begins meanwhile.
 const SHOWN_MS: Millis = 15_000;
+const LEAST_MS: Millis = 3_000;
 
 /// How long a start is to be seen, unless something happens.
 const STARTED_MS: Millis = 3_000;
@@ -88,6 +89,7 @@ struct Asking {
 
 struct Shown {
     view: View,
+    since: Millis,
     until: Millis,
 }
 
@@ -194,7 +196,7 @@ impl Panel {
         match message {
             Message::Answer(answer) => self.answered(&answer, now),
             Message::Failure(failure) => self.failed(&failure, now),
-            Message::Event(event) => Some(self.told(event)),
+            Message::Event(event) => Some(self.told(event, now)),
             Message::Status(status) => {
                 self.status = Some(status);
                 None
@@ -229,22 +231,21 @@ impl Panel {
         }
     }
 
-    fn told(&mut self, event: Event) -> Note {
+    fn told(&mut self, event: Event, now: Millis) -> Note {
         let note = Note::Told(event.id, event.phase);
-        match event.phase {
-            Phase::Began | Phase::Updated => {
-                // Somebody who asked sees the answer first.
-                self.event = Some(event);
-            }
-            Phase::Ended => {
-                self.event.take_if(|shown| shown.id == event.id);
-            }
+        if event.phase == Phase::Ended {
+            self.event.take_if(|shown| shown.id == event.id);
+            return note;
         }
+        if let Some(shown) = self.shown.as_mut().filter(|_| event.phase == Phase::Began) {
+            shown.until = shown.until.min(now.max(shown.since + LEAST_MS));
+        }
+        self.event = Some(event);
         note
     }
 
     fn show(&mut self, view: View, now: Millis) {
-        self.shown = Some(Shown { view, until: now + SHOWN_MS });
+        self.shown = Some(Shown { view, since: now, until: now + SHOWN_MS });
     }
 
     fn labels(&self) -> Text {

@@ -63,6 +63,10 @@ fn UART0_IRQ() {
             let came = came.iter().map(|byte| Ok(*byte)).chain(damaged.then_some(Err(Damaged)));
             // Of a full queue the newest is lost: the frame it was in is asked for again.
             came.for_each(|came| _ = queue.enqueue(came));
+            if damaged {
+                // What is left calls again.
+                return;
+            }
         }
     });
 }

@@ -59,17 +59,16 @@ pub fn an_event_motion_and_the_button_are_shown(kind: Kind) {
 
     daemon.show();
     let caption = expected(&["caption"]).lines().next().unwrap().to_owned();
-    // The refusal is to be seen first, for fifteen seconds; a question ends it.
+    let body = board.shows("dog");
+    assert!(body.starts_with(&caption) && body.ends_with('%'), "{body}, expected {caption}");
+    board.lights(Colour::Magenta);
+    println!("{}", board.dump());
+
     sees_the_dog(&mut board);
     println!("{}", board.dump());
     board.press();
     let body = board.shows("It sees");
     assert!(body.starts_with(&caption), "{body}, expected {caption}");
-    // The event began with the picture, and is to be seen when the answer was.
-    let body = board.shows("dog");
-    assert!(body.starts_with(&caption) && body.ends_with('%'), "{body}, expected {caption}");
-    board.lights(Colour::Magenta);
-    println!("{}", board.dump());
     if kind == Kind::Pico {
         println!("stack that was never used: {} bytes", board.unused_stack());
     }

@@ -127,10 +127,16 @@ fn an_event_is_shown_as_long_as_it_lasts_but_an_answer_first() {
         hear(&mut panel, status(), now);
     }
     assert_eq!(&panel.view(19_000).title[..], "visitor");
-    hear(&mut panel, event(4, Phase::Ended), 19_001);
-    assert_eq!(&panel.view(19_001).title[..], "visitor", "another event ended");
-    hear(&mut panel, event(5, Phase::Ended), 19_002);
-    assert_eq!(&panel.view(19_002).title[..], "lookout");
+    panel.want(Cause::Motion, 2, 19_000);
+    hear(&mut panel, labels(2, "a cat"), 19_000);
+    hear(&mut panel, event(6, Phase::Began), 19_001);
+    assert_eq!(&panel.view(19_001).title[..], "a cat");
+    assert_eq!(&panel.view(22_000).title[..], "visitor", "a new event is not kept waiting");
+    hear(&mut panel, event(5, Phase::Began), 22_000);
+    hear(&mut panel, event(4, Phase::Ended), 22_001);
+    assert_eq!(&panel.view(22_001).title[..], "visitor", "another event ended");
+    hear(&mut panel, event(5, Phase::Ended), 22_002);
+    assert_eq!(&panel.view(22_002).title[..], "lookout");
 }
 
 #[test]
