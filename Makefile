@@ -12,8 +12,9 @@ QUESTION ?= what colour is the bicycle?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm64 test-machine test-systemd test-miri test-recipe lint doc deny bench bench-daemon soak stages search-million fmt bundle \
-  tools tools-arm64 tools-machine tools-daemon
+.PHONY: help demo test test-arm64 test-machine test-systemd test-miri test-recipe test-deb test-answers lint doc deny \
+  bench bench-daemon soak stages search-million fmt bundle arm64 deb \
+  tools tools-arm64 tools-bundle tools-daemon tools-deb tools-machine tools-zig
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +33,7 @@ demo: tools ## look at a picture: labels, caption, boxes, a check and an answer
 	@$(LOOKOUT) ask '$(PICTURE)' '$(QUESTION)'
 	@echo; echo "The picture with its boxes: $(abspath $(OUT))"
 
-test: tools tools-daemon ## run every test: all features, the doc examples, and the no_std core alone
+test: tools tools-bundle tools-daemon ## run every test: all features, the doc examples, and the no_std core alone
 	$(CARGO) test $(PROFILE)
 	$(CARGO) build $(PROFILE) --no-default-features
 	$(CARGO) test $(PROFILE) --no-default-features --lib
@@ -145,6 +146,63 @@ search-million: tools ## search among a million past events on one core (makes a
 bundle: tools ## check every hash and stored answer of the default bundle
 	@$(CARGO) build $(PROFILE)
 	@$(LOOKOUT) bundle check models/default
+
+# ---- For boards -------------------------------------------------------------------------------------------------------
+# zig links against an old glibc, so that old systems run it too; 2.27 is JetPack 4's (Ubuntu 18.04).
+TARGET  := $(or $(CARGO_TARGET_DIR),target)
+ZIG     ?= $(TARGET)/zig
+A64     := $(TARGET)/arm64/aarch64-unknown-linux-gnu/release/lookout
+ARCH    ?= $(shell dpkg --print-architecture 2>/dev/null || echo amd64)
+HOST    := $(shell dpkg --print-architecture 2>/dev/null)
+DEBS    := $(TARGET)/debian
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+
+arm64: tools tools-zig ## the program for 64-bit boards, for systems from glibc 2.27 on
+	PATH="$(abspath $(ZIG))/bin:$$PATH" $(CARGO) zigbuild $(PROFILE) --target aarch64-unknown-linux-gnu.2.17 --target-dir $(TARGET)/arm64
+	@newest=$$(readelf -V $(A64) | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -Vu | tail -1); \
+	echo "$(A64): $$(stat -c %s $(A64)) bytes, needs glibc $$newest"; \
+	[ "$$(printf '%s\n2.27\n' "$$newest" | sort -V | tail -1)" = 2.27 ] || { echo 'that is newer than 2.27' >&2; exit 1; }
+
+tools-zig: $(ZIG)/bin/cargo-zigbuild
+	@command -v readelf >/dev/null || { $(call install,binutils,readelf); }
+	@rustup target list --installed | grep -qx aarch64-unknown-linux-gnu || rustup target add aarch64-unknown-linux-gnu
+
+$(ZIG)/bin/cargo-zigbuild: boards/debian/requirements.txt
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { $(call install,python3-venv,the module venv); }
+	python3 -m venv $(ZIG)
+	$(ZIG)/bin/pip install --quiet --requirement boards/debian/requirements.txt
+	@touch $@
+
+deb: tools ## the Debian package; ARCH=arm64 for 64-bit boards
+	@$(CARGO) build $(PROFILE)
+	@command -v readelf >/dev/null || { $(call install,binutils,readelf); }
+	@if [ "$(ARCH)" = "$(HOST)" ]; then program=$(TARGET)/release/lookout; \
+	elif [ "$(ARCH)" = arm64 ]; then $(MAKE) --no-print-directory arm64 && program=$(A64); \
+	else echo 'packages are made for amd64 and arm64' >&2; exit 1; fi; \
+	boards/debian/build.sh $(ARCH) $$program $(TARGET)/release/lookout $(DEBS)
+
+# Root alone can make a fresh Debian to try it in.
+test-deb: deb tools-deb ## the package in a fresh Debian 12: install, upgrade, remove, purge, lintian; ARCH=arm64 too
+	@lintian --fail-on error $(DEBS)/lookout_$(VERSION)_$(ARCH).deb
+	@boards/debian/chroot.sh $(ARCH) $(DEBS)/debian-$(ARCH).tar
+	@program=$(TARGET)/release/lookout; [ "$(ARCH)" = "$(HOST)" ] || program=$(A64); \
+	boards/debian/build.sh $(ARCH) $$program $(TARGET)/release/lookout $(DEBS) $(VERSION)+1 >/dev/null
+	@boards/debian/test.sh $(ARCH) $(DEBS)/debian-$(ARCH).tar $(DEBS)/lookout_$(VERSION)_$(ARCH).deb \
+	  $(DEBS)/lookout_$(VERSION)+1_$(ARCH).deb
+
+test-answers: arm64 tools-arm64 tools-deb ## the arm64 program's answers on emulated processors, against this machine's
+	@$(CARGO) build $(PROFILE)
+	@boards/debian/chroot.sh arm64 $(DEBS)/debian-arm64.tar
+	@mkdir -p $(DEBS)/arm64-libc && tar -xf $(DEBS)/debian-arm64.tar -C $(DEBS)/arm64-libc --wildcards './lib' './lib/*' './usr/lib/aarch64-linux-gnu/*' './usr/lib/ld-linux-aarch64.so.1'
+	@boards/debian/answers.sh $(A64) $(TARGET)/release/lookout $(DEBS)/arm64-libc $(foreach pair,$(ARM64),$(firstword $(subst :, ,$(pair))))
+
+tools-deb:
+	@command -v mmdebstrap >/dev/null || { $(call install,mmdebstrap,what a fresh Debian is made with); }
+	@command -v lintian >/dev/null || { $(call install,lintian,the checker of packages); }
+	@[ "$(ARCH)" = "$(HOST)" ] || command -v qemu-aarch64-static >/dev/null || { $(call install,qemu-user-static,the emulator); }
+
+tools-bundle:
+	@command -v minisign >/dev/null || { $(call install,minisign,the signer that ours is compared with); }
 
 fmt: ## format the code
 	$(CARGO) fmt

@@ -27,6 +27,8 @@ pub enum Code {
     Text,
     /// A bundle is incomplete, damaged, unsafe or too new.
     Bundle,
+    /// A bundle is not signed by a trusted key, or is older than the one it would replace.
+    Untrusted,
     /// The bundle is sound but lacks the part this question needs.
     Unsupported,
     /// A network failed to load or run.
@@ -86,6 +88,7 @@ impl Code {
             Code::Picture => "picture",
             Code::Text => "text",
             Code::Bundle => "bundle",
+            Code::Untrusted => "untrusted",
             Code::Unsupported => "unsupported",
             Code::Engine => "engine",
             Code::Output => "output",

@@ -22,6 +22,7 @@
 //! | `link` | `mqtt`, `serial`, `web` | the ways out |
 //! | `daemon` | `daemon` | the configuration, and all of it running together |
 //! | `eval` | `engine` | the published metrics, over a `.tar` and a `.jsonl` |
+//! | `flash` | `flash` | writing an image to a memory card |
 //! | `cli` | `cli` | one file a subcommand |
 #![cfg_attr(not(feature = "std"), no_std)]
 #![warn(missing_docs)]
@@ -46,6 +47,8 @@ pub mod engine;
 pub mod error;
 #[cfg(feature = "engine")]
 pub mod eval;
+#[cfg(feature = "flash")]
+pub mod flash;
 #[cfg(feature = "kernels")]
 pub mod kernels;
 #[cfg(feature = "watch")]

@@ -114,6 +114,13 @@ pub struct PictureInput {
     pub std: [f32; 3],
 }
 
+impl PictureInput {
+    /// Floats in the tower's input `[1, 3, height, width]`.
+    pub fn floats(&self) -> usize {
+        3 * self.width as usize * self.height as usize
+    }
+}
+
 /// How a picture of another shape is made to fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

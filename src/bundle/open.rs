@@ -1,13 +1,16 @@
 //! Opening, verifying and finding a bundle.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::{Code, Error, Result};
 
 use super::complaint::{FETCH_AGAIN, refuse};
-use super::store::Store;
-use super::{Digest, FileEntry, Manifest, Pairs, Role};
+use super::store::{Keep, Store};
+use super::trust::{MAX_SIGNATURE_BYTES, SIGNATURE_NAME, Trust};
+use super::{Digest, FileEntry, MANIFEST_NAME, Manifest, Pairs, Role};
 
 /// An open bundle: a checked manifest and the bytes of every file that it lists, mapped and not copied.
 ///
@@ -15,20 +18,48 @@ use super::{Digest, FileEntry, Manifest, Pairs, Role};
 pub struct Bundle {
     shown: String,
     manifest: Manifest,
+    /// The very bytes of the manifest and of its signature.
+    written: (Vec<u8>, Option<Vec<u8>>),
+    signer: Option<Signer>,
     store: Store,
+}
+
+/// Whose signature a bundle was opened by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signer {
+    /// The trusted key, as its file or its text was named.
+    pub key: String,
+    /// What the signer signed beside the manifest.
+    pub comment: String,
 }
 
 impl Bundle {
     /// Opens a folder or a `.tar` of it. Checks the manifest, and that every file is there with the stated size; hashes
     /// are left to [`Bundle::verify`]. Errors: [`Code::Input`] when there is nothing at `path`, else [`Code::Bundle`].
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_trusting(path, None)
+    }
+
+    /// Opens a bundle as [`Bundle::open`] does. With a trust, one of its keys must have signed the manifest, and every
+    /// file must have the hash that the signed manifest states; the checked bytes are copied into memory (as much as the
+    /// bundle is large), so that no byte that was not signed is ever read. Errors: [`Code::Untrusted`] where the signature
+    /// is missing, damaged, of another key or of another manifest.
+    pub fn open_trusting(path: &Path, trust: Option<&Trust>) -> Result<Self> {
         let shown = path.display().to_string();
         let mut store = Store::open(path, &shown)?;
-        let manifest = Manifest::from_bytes(&store.manifest(&shown)?, &shown)?;
+        let text = store.manifest(&shown)?.into_owned();
+        let signature = store.small_file(SIGNATURE_NAME, MAX_SIGNATURE_BYTES, &shown)?.map(Cow::into_owned);
+        let signer = trust.map(|trust| trust.check(&text, signature.as_deref(), &shown)).transpose()?;
+        let manifest = Manifest::from_bytes(&text, &shown)?;
+        let keep = if trust.is_some() { Keep::Copy } else { Keep::Map };
         for entry in manifest.files().map(|(_, entry)| entry).chain(manifest.check()) {
-            store.admit(entry, &shown)?;
+            store.admit(entry, keep, &shown)?;
         }
-        Ok(Self { shown, manifest, store })
+        let bundle = Self { shown, manifest, written: (text, signature), signer, store };
+        if trust.is_some() {
+            bundle.verify()?;
+        }
+        Ok(bundle)
     }
 
     /// Where the default bundle lies: `$LOOKOUT_BUNDLE`, else the first of these that has a manifest: `models/default`
@@ -65,6 +96,32 @@ impl Bundle {
     /// Whether the bundle has a role.
     pub fn has(&self, role: Role) -> bool {
         self.manifest.file(role).is_some()
+    }
+
+    /// Who signed it; `None` where it was opened without asking.
+    pub fn signer(&self) -> Option<&Signer> {
+        self.signer.as_ref()
+    }
+
+    /// Whether there is a signature, good or not.
+    pub fn has_signature(&self) -> bool {
+        self.written.1.is_some()
+    }
+
+    /// Every file of the bundle with its bytes: the manifest, its signature if there is one, and what the manifest lists,
+    /// each once.
+    pub fn contents(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let (manifest, signature) = &self.written;
+        let listed: BTreeMap<_, _> = self
+            .manifest
+            .files()
+            .map(|(_, entry)| entry)
+            .chain(self.manifest.check())
+            .map(|entry| (entry.path.as_str(), self.store.bytes(&entry.path).unwrap_or_default()))
+            .collect();
+        std::iter::once((MANIFEST_NAME, manifest.as_slice()))
+            .chain(signature.iter().map(|bytes| (SIGNATURE_NAME, bytes.as_slice())))
+            .chain(listed)
     }
 
     /// Name of the bundle, as its manifest gives it.

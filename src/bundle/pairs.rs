@@ -1,9 +1,12 @@
 //! Stored inputs and outputs: what the towers gave where the bundle was made, for `bundle check` to compare.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+/// Floats of an embedding that are stored.
+pub const STORED: usize = 16;
 
 /// Stored pairs of both towers.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pairs {
     /// Pairs of the image tower.
@@ -15,22 +18,22 @@ pub struct Pairs {
 }
 
 /// The image tower's output for a made-up input.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImagePair {
     /// Which made-up input; see [`ImagePair::input`].
     pub seed: u32,
-    /// The first 16 floats of the embedding, or all of a shorter one.
+    /// The first [`STORED`] floats of the embedding, or all of a shorter one.
     pub embedding: Vec<f32>,
 }
 
 /// The text tower's output for a sentence.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextPair {
     /// The sentence.
     pub text: String,
-    /// The first 16 floats of the embedding, or all of a shorter one.
+    /// The first [`STORED`] floats of the embedding, or all of a shorter one.
     pub embedding: Vec<f32>,
 }
 
@@ -41,7 +44,7 @@ impl Pairs {
         if pairs.image.is_empty() && pairs.text.is_empty() {
             return Err("holds no pairs".to_owned());
         }
-        let stored = embedding_width.min(16);
+        let stored = embedding_width.min(STORED);
         let embeddings = pairs.image.iter().map(|p| &p.embedding).chain(pairs.text.iter().map(|p| &p.embedding));
         for embedding in embeddings {
             if embedding.len() != stored {

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Cursor;
-use std::ops::Range;
+use std::io::{Cursor, Read};
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -17,9 +17,29 @@ use super::{BundlePath, FileEntry, MANIFEST_NAME, MAX_MANIFEST_BYTES};
 
 const MAX_MEMBERS: usize = 1024;
 
-pub(super) enum Store {
-    Folder { root: PathBuf, maps: BTreeMap<BundlePath, Mmap> },
+pub(super) struct Store {
+    place: Place,
+    /// Files of a folder, and files of which a copy is kept.
+    held: BTreeMap<BundlePath, Held>,
+}
+
+enum Place {
+    Folder(PathBuf),
     Archive { map: Mmap, members: BTreeMap<BundlePath, Range<usize>> },
+}
+
+/// How the bytes of an admitted file are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// As a map: costs no memory, and follows whoever writes into the file.
+    Map,
+    /// As a copy, which nobody else can change.
+    Copy,
+}
+
+enum Held {
+    Map(Mmap),
+    Copy(Vec<u8>),
 }
 
 impl Store {
@@ -35,7 +55,7 @@ impl Store {
         let root = path.canonicalize().map_err(missing)?;
         let kind = root.metadata().map_err(missing)?;
         if kind.is_dir() {
-            return Ok(Self::Folder { root, maps: BTreeMap::new() });
+            return Ok(Self { place: Place::Folder(root), held: BTreeMap::new() });
         }
         if !kind.is_file() || kind.len() == 0 {
             let cause = if kind.is_file() { "the file is empty" } else { "it is neither a folder nor a file" };
@@ -43,37 +63,38 @@ impl Store {
         }
         let map = map(&File::open(&root).map_err(missing)?).map_err(missing)?;
         let members = strip_folder(members(&map, bundle)?);
-        Ok(Self::Archive { map, members })
+        Ok(Self { place: Place::Archive { map, members }, held: BTreeMap::new() })
     }
 
     /// The bytes of the manifest, of which there may be one more than [`MAX_MANIFEST_BYTES`].
     pub fn manifest(&self, bundle: &str) -> Result<Cow<'_, [u8]>> {
-        let absent = || {
+        self.small_file(MANIFEST_NAME, MAX_MANIFEST_BYTES, bundle)?.ok_or_else(|| {
             let cause = format!("it has no {MANIFEST_NAME}");
             refuse(bundle, cause, "give the folder that holds lookout.toml, or a .tar of it")
-        };
-        match self {
-            Self::Folder { root, .. } => {
-                let path = root.join(MANIFEST_NAME);
-                if path.symlink_metadata().is_err() {
-                    return Err(absent());
+        })
+    }
+
+    /// The bytes of a file that no manifest lists, at most one more than `limit` of them; `None` where there is none.
+    pub fn small_file(&self, name: &str, limit: usize, bundle: &str) -> Result<Option<Cow<'_, [u8]>>> {
+        match &self.place {
+            Place::Folder(root) => {
+                if root.join(name).symlink_metadata().is_err() {
+                    return Ok(None);
                 }
-                let (file, _) = open_inside(root, MANIFEST_NAME, bundle)?;
-                let mut bytes = Vec::new();
-                let limit = MAX_MANIFEST_BYTES as u64 + 1;
-                std::io::Read::read_to_end(&mut std::io::Read::take(file, limit), &mut bytes)
-                    .map_err(|error| unreadable(bundle, MANIFEST_NAME, error))?;
-                Ok(Cow::Owned(bytes))
+                let (file, _) = open_inside(root, name, bundle)?;
+                read(&file, limit as u64 + 1)
+                    .map(|bytes| Some(Cow::Owned(bytes)))
+                    .map_err(|e| unreadable(bundle, name, e))
             }
-            Self::Archive { map, members } => {
-                let found = members.iter().find(|(path, _)| path.as_str() == MANIFEST_NAME);
-                Ok(Cow::Borrowed(&map[found.ok_or_else(absent)?.1.clone()]))
+            Place::Archive { map, members } => {
+                let found = members.iter().find(|(path, _)| path.as_str() == name);
+                Ok(found.map(|(_, range)| Cow::Borrowed(&map[range.start..range.end.min(range.start + limit + 1)])))
             }
         }
     }
 
     /// Finds a file that the manifest lists, checks its size, and holds its bytes from now on.
-    pub fn admit(&mut self, entry: &FileEntry, bundle: &str) -> Result<()> {
+    pub fn admit(&mut self, entry: &FileEntry, keep: Keep, bundle: &str) -> Result<()> {
         let sized = |bytes: u64| {
             if bytes == entry.bytes {
                 return Ok(());
@@ -84,29 +105,57 @@ impl Store {
             };
             Err(refuse(bundle, cause, FETCH_AGAIN))
         };
-        match self {
-            Self::Folder { root, maps } => {
+        let held = match &self.place {
+            Place::Folder(root) => {
                 let (file, bytes) = open_inside(root, entry.path.as_str(), bundle)?;
                 sized(bytes)?;
-                let map = map(&file).map_err(|error| unreadable(bundle, entry.path.as_str(), error))?;
-                sized(map.len() as u64)?;
-                maps.insert(entry.path.clone(), map);
-                Ok(())
+                let held = match keep {
+                    Keep::Map => map(&file).map(Held::Map),
+                    Keep::Copy => read(&file, entry.bytes + 1).map(Held::Copy),
+                };
+                Some(held.map_err(|error| unreadable(bundle, entry.path.as_str(), error))?)
             }
-            Self::Archive { members, .. } => match members.get(&entry.path) {
-                Some(range) => sized(range.len() as u64),
-                None => Err(absent(bundle, entry.path.as_str())),
+            Place::Archive { map, members } => match members.get(&entry.path) {
+                Some(range) => {
+                    sized(range.len() as u64)?;
+                    (keep == Keep::Copy).then(|| Held::Copy(map[range.clone()].to_vec()))
+                }
+                None => return Err(absent(bundle, entry.path.as_str())),
             },
+        };
+        if let Some(held) = held {
+            sized(held.len() as u64)?;
+            self.held.insert(entry.path.clone(), held);
         }
+        Ok(())
     }
 
     /// The bytes of an admitted file.
     pub fn bytes(&self, path: &BundlePath) -> Option<&[u8]> {
-        match self {
-            Self::Folder { maps, .. } => maps.get(path).map(|map| &map[..]),
-            Self::Archive { map, members } => members.get(path).map(|range| &map[range.clone()]),
+        match (self.held.get(path), &self.place) {
+            (Some(held), _) => Some(held),
+            (None, Place::Archive { map, members }) => members.get(path).map(|range| &map[range.clone()]),
+            (None, Place::Folder(_)) => None,
         }
     }
+}
+
+impl Deref for Held {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Held::Map(map) => map,
+            Held::Copy(bytes) => bytes,
+        }
+    }
+}
+
+/// At most `limit` bytes.
+fn read(file: &File, limit: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn absent(bundle: &str, file: &str) -> Error {

@@ -1,12 +1,12 @@
 //! Arguments that several subcommands share.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, RangedU64ValueParser, TypedValueParser};
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Trust};
 use crate::camera::{Uri, percent_decoded};
 use crate::engine::Options;
 use crate::{Code, Error, Result};
@@ -17,6 +17,9 @@ pub(super) struct Global {
     /// Folder or .tar of the model bundle [default: $LOOKOUT_BUNDLE, else the one beside the program]
     #[arg(long, global = true, value_name = "PATH")]
     pub bundle: Option<PathBuf>,
+    /// Take only a bundle that this key signed: the key itself, a file NAME.pub, or a folder of them. May be repeated
+    #[arg(long = "trusted-key", global = true, value_name = "KEY")]
+    pub trusted_keys: Vec<String>,
     /// Print one JSON object on one line
     #[arg(long, global = true)]
     pub json: bool,
@@ -59,9 +62,19 @@ impl Global {
     /// The bundle that was named, or the default one.
     pub fn open_bundle(&self) -> Result<Bundle> {
         match &self.bundle {
-            Some(path) => Bundle::open(path),
-            None => Bundle::open(&Bundle::default_path()?),
+            Some(path) => self.open_bundle_at(path),
+            None => self.open_bundle_at(&Bundle::default_path()?),
         }
+    }
+
+    /// The bundle at `path`, signed by a trusted key where one is named.
+    pub fn open_bundle_at(&self, path: &Path) -> Result<Bundle> {
+        Bundle::open_trusting(path, self.trust()?.as_ref())
+    }
+
+    /// The keys that were named, if any.
+    pub fn trust(&self) -> Result<Option<Trust>> {
+        (!self.trusted_keys.is_empty()).then(|| Trust::read(&self.trusted_keys)).transpose()
     }
 
     /// How the networks run.

@@ -78,9 +78,18 @@ impl Console {
 
     /// A progress bar on standard error, shown only on a terminal.
     pub fn bar(&self, what: &str) -> Bar {
+        self.bar_like(what, "{msg} {bar:30} {pos}/{len} {elapsed} (left {eta})")
+    }
+
+    /// A progress bar of bytes, likewise.
+    pub fn bytes_bar(&self, what: &str) -> Bar {
+        self.bar_like(what, "{msg:12} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} (left {eta})")
+    }
+
+    fn bar_like(&self, what: &str, template: &str) -> Bar {
         let target = if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(0), target);
-        if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} {elapsed} (left {eta})") {
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         bar.set_message(what.to_owned());

@@ -17,6 +17,7 @@ mod embed;
 mod eval;
 mod find;
 mod find_events;
+mod flash;
 mod ground;
 mod label;
 mod man;
@@ -85,6 +86,9 @@ enum Command {
     /// Look after model bundles
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
+    /// Write images to memory cards
+    #[command(subcommand)]
+    Flash(flash::FlashCommand),
     /// Print a shell's completion script
     Completions(completions::Completions),
     /// Print the manual page
@@ -127,6 +131,7 @@ fn dispatch(cli: Cli, console: &Console) -> Outcome {
         Command::Bench(command) => command.run(global, console),
         Command::Camera(command) => command.run(console),
         Command::Bundle(command) => command.run(global, console),
+        Command::Flash(command) => command.run(console),
         Command::Completions(command) => command.run(Cli::command(), console),
         Command::Man(command) => command.run(Cli::command(), console),
     }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use crate::bundle::Bundle;
 use crate::daemon::{Config, Start, describe};
 
 use super::args::Global;
@@ -17,7 +16,7 @@ use super::console::{Console, Outcome};
   lookout run -c boards/lookout.toml
   lookout run --check
 
-SIGHUP reads the configuration anew, SIGTERM ends within two seconds.
+SIGHUP reads the configuration anew; a bundle that changes is swapped while running; SIGTERM ends within two seconds.
 Without -c the configuration is ./lookout.toml, else /etc/lookout/lookout.toml.")]
 pub(super) struct Run {
     /// The configuration file [default: ./lookout.toml, else /etc/lookout/lookout.toml]
@@ -52,10 +51,7 @@ impl Run {
         if global.bundle.is_some() {
             config.bundle = global.bundle.clone();
         }
-        let bundle = match &config.bundle {
-            Some(path) => Bundle::open(path)?,
-            None => Bundle::open(&Bundle::default_path()?)?,
-        };
+        let bundle = config.open_bundle()?;
         let plan = describe(&config, &bundle)?;
         let checked = Checked {
             task: "run",

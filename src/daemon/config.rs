@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::board::BoardConfig;
+use crate::bundle::{Bundle, Trust};
 use crate::camera::{CameraConfig, Rotate};
 use crate::complaint::explain;
 use crate::link::mqtt::MqttConfig;
@@ -33,6 +34,13 @@ pub struct Config {
     /// The model bundle; the default one where none is named.
     #[serde(default)]
     pub bundle: Option<PathBuf>,
+    /// Whether the bundle must be signed by one of `trusted_keys`.
+    #[serde(default)]
+    pub require_signature: bool,
+    /// Public keys of minisign: the key itself, a file, or a folder of files `*.pub`; the folder `keys` beside the
+    /// configuration where nothing is said.
+    #[serde(default)]
+    pub trusted_keys: Vec<String>,
     /// Threads of the networks; one a core, at most 4, where nothing is said.
     #[serde(default)]
     pub threads: Option<usize>,
@@ -143,9 +151,30 @@ impl Config {
         Ok(config)
     }
 
+    /// Whose bundles are taken; `None` where anybody's are. Errors where a key cannot be read.
+    pub fn trust(&self) -> Result<Option<Trust>> {
+        self.require_signature.then(|| Trust::read(&self.trusted_keys)).transpose()
+    }
+
+    /// Where the bundle lies.
+    pub fn bundle_path(&self) -> Result<PathBuf> {
+        self.bundle.clone().map_or_else(Bundle::default_path, Ok)
+    }
+
+    /// Opens the bundle, with its signature checked where one is required.
+    pub fn open_bundle(&self) -> Result<Bundle> {
+        Bundle::open_trusting(&self.bundle_path()?, self.trust()?.as_ref())
+    }
+
     /// Takes relative paths from the folder of the file.
     fn resolve(&mut self, folder: &Path) {
         let absolute = |path: &mut PathBuf| *path = folder.join(&path);
+        if self.require_signature && self.trusted_keys.is_empty() {
+            self.trusted_keys.push("keys".to_owned());
+        }
+        for key in self.trusted_keys.iter_mut().filter(|key| !Trust::is_key(key)) {
+            *key = folder.join(&key).display().to_string();
+        }
         self.bundle.iter_mut().for_each(absolute);
         self.memory.folder.iter_mut().for_each(absolute);
         self.triggers.iter_mut().filter_map(|trigger| trigger.like.as_mut()).for_each(absolute);
@@ -184,6 +213,12 @@ impl Config {
         }
         if self.threads.is_some_and(|threads| !(1..=64).contains(&threads)) {
             return refuse("`threads` is not 1 to 64".to_owned(), "leave it out for one a core, at most 4");
+        }
+        if !self.trusted_keys.is_empty() && !self.require_signature {
+            return refuse(
+                "`trusted_keys` says whose bundles are taken, but `require_signature` is not set".to_owned(),
+                "add `require_signature = true`, or leave `trusted_keys` out",
+            );
         }
         let mut names = BTreeSet::new();
         for camera in &self.cameras {
@@ -288,6 +323,7 @@ mod tests {
             (trigger("[[trigger]]\nname = \"t\"\nwhen = \"x\""), "two triggers are called \"t\"", "own name"),
             (format!("{LEAST}zones = {{ path = [0.5, 0.5, 0.9, 0.1] }}\n"), "zone path", "fractions"),
             (format!("threads = 0\n{LEAST}"), "`threads`", "leave it out"),
+            (format!("trusted_keys = [\"a.pub\"]\n{LEAST}"), "`require_signature` is not set", "true"),
             (format!("{LEAST}motion = {{ difference_m = -1.0 }}\n"), "difference_m", "between 0"),
             ("device = \"a b\"".to_owned(), "\"a b\" cannot be the name", "letters"),
             ("device = ".to_owned(), "line 1", "correct that line"),
@@ -297,6 +333,15 @@ mod tests {
             assert!(error.help().contains(help), "{text}\n{}", error.help());
             assert_eq!(error.code(), Code::Config);
         }
+    }
+
+    #[test]
+    fn a_required_signature_is_by_the_keys_beside_the_file_unless_others_are_named() {
+        let config = parse(&format!("require_signature = true\n{LEAST}")).unwrap();
+        assert_eq!(config.trusted_keys, ["/etc/lookout/keys"]);
+        let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+        let keys = format!("require_signature = true\ntrusted_keys = [\"{key}\", \"a.pub\"]\n{LEAST}");
+        assert_eq!(parse(&keys).unwrap().trusted_keys, [key, "/etc/lookout/a.pub"]);
     }
 
     #[test]

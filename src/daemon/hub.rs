@@ -39,7 +39,7 @@ const TRIGGERS: &str = "triggers";
 
 pub(super) struct Hub {
     begun: Instant,
-    pub looker: Arc<Looker>,
+    looker: RwLock<Arc<Looker>>,
     pub watch: Watch,
     pub store: Arc<EventStore>,
     pub cameras: RwLock<Vec<Arc<Camera>>>,
@@ -83,7 +83,7 @@ impl Hub {
     ) -> Self {
         Self {
             begun: Instant::now(),
-            looker,
+            looker: RwLock::new(looker),
             watch,
             store,
             cameras: RwLock::new(cameras),
@@ -120,6 +120,20 @@ impl Hub {
             log::info!("trigger {} stays as it was set while running", edit.name);
         }
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
+    /// The networks that answer now.
+    pub fn looker(&self) -> Arc<Looker> {
+        self.looker.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the networks between two frames. No question fails meanwhile. Errors, with nothing replaced, where the new
+    /// ones cannot read the triggers.
+    pub fn set_looker(&self, looker: Arc<Looker>) -> Result<()> {
+        let edits = held(&self.edits);
+        self.watch.set_looker(looker.clone(), edits.apply(&self.config().triggers))?;
+        *self.looker.write().unwrap_or_else(PoisonError::into_inner) = looker;
         Ok(())
     }
 
@@ -179,7 +193,7 @@ impl Hub {
             task: request.question.task(),
             camera,
             at_ms,
-            bundle: self.looker.identity().to_owned(),
+            bundle: self.looker().identity().to_owned(),
             answer,
             ms,
         })
@@ -197,7 +211,8 @@ impl Hub {
         };
         let filter =
             EventFilter { since_ms, trigger: find.trigger.clone(), camera: find.camera.clone(), before: find.before };
-        let like = match (&find.words, find.like) {
+        // The looker that made the embedding: it may be another one by the time the search ends.
+        let (looker, like) = match (&find.words, find.like) {
             (Some(_), Some(_)) => {
                 return Err(Error::new(Code::Usage, "both `words` and `like` are given", "search by one of them"));
             }
@@ -206,19 +221,19 @@ impl Hub {
                 return Ok(self.store.list(&filter, top)?.into_iter().map(plain).collect());
             }
             (Some(words), None) => self.watch.embed(words, patience)?,
-            (None, Some(event)) => match self.store.embedding(event)? {
-                Some((bundle, embedding)) if bundle == self.looker.identity() => embedding,
-                found => {
+            (None, Some(event)) => match (self.looker(), self.store.embedding(event)?) {
+                (looker, Some((bundle, embedding))) if bundle == looker.identity() => (looker, embedding),
+                (_, found) => {
                     let cause =
                         if found.is_some() { "was seen by another bundle" } else { "has no picture to compare with" };
                     return Err(Error::new(Code::Usage, format!("event {event} {cause}"), "choose another event"));
                 }
             },
         };
-        let hits = self.store.find(&like, self.looker.identity(), &filter, top)?;
+        let hits = self.store.find(&like, looker.identity(), &filter, top)?;
         hits.into_iter()
             .map(|(event, cosine)| {
-                let matching = if find.words.is_some() { self.looker.support(cosine)?.score } else { cosine };
+                let matching = if find.words.is_some() { looker.support(cosine)?.score } else { cosine };
                 Ok(FoundEvent { matching: Some(matching), event })
             })
             .collect()
@@ -242,7 +257,7 @@ impl Desk for Hub {
         Status {
             device: self.config.read().unwrap_or_else(PoisonError::into_inner).device.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            bundle: self.looker.identity().to_owned(),
+            bundle: self.looker().identity().to_owned(),
             uptime_s: self.begun.elapsed().as_secs(),
             stalled: self.stalled(),
             armed: pulse.is_armed(),

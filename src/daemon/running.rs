@@ -10,16 +10,15 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::board::{Deed, Inputs, Outputs, Thermal, service};
-use crate::bundle::Bundle;
 use crate::camera::{Camera, CameraOptions};
 use crate::engine::Options;
 use crate::link::{Link, mqtt, serial, web};
 use crate::memory::EventStore;
-use crate::sight::Looker;
 use crate::watch::{Desk, Eye, Setup, Watch};
 use crate::{Code, Error, Result};
 
 use super::acts;
+use super::bundles::{self, Bundles};
 use super::config::{CameraSection, Config};
 use super::hub::{Hub, Kept, held};
 use super::keeper;
@@ -45,6 +44,7 @@ pub struct Daemon {
     keeper: Option<JoinHandle<()>>,
     acts: Option<(Sender<()>, JoinHandle<()>)>,
     thermal: Thermal,
+    bundles: Bundles,
     /// Held until the end: the thread that reads them ends with it.
     _inputs: Option<Inputs>,
 }
@@ -63,8 +63,9 @@ pub struct Start {
 /// Runs the daemon of the configuration at `path` until it is told to end by SIGTERM or SIGINT. SIGHUP reads the
 /// configuration anew. Errors where it cannot start, or ends by a fault of its own.
 pub fn run(path: &Path, start: Start) -> Result<()> {
-    let mut config = Config::read(path)?;
-    config.bundle = start.bundle.or(config.bundle);
+    let read =
+        || Config::read(path).map(|config| Config { bundle: start.bundle.clone().or(config.bundle.clone()), ..config });
+    let config = read()?;
     if start.forget_edits {
         let store = EventStore::open(&memory_folder(&config)?, &config.memory)?;
         Kept::forget_edits(&store)?;
@@ -84,7 +85,7 @@ pub fn run(path: &Path, start: Start) -> Result<()> {
     });
     let mut daemon = Daemon::start(config, start.options)?;
     service::ready();
-    let outcome = daemon.attend(path, &telling);
+    let outcome = daemon.attend(&read, &telling);
     service::stopping();
     daemon.end();
     handle.close();
@@ -105,11 +106,8 @@ impl Daemon {
         if ended > 0 {
             log::info!("{ended} events of the last run had no end, and have one now");
         }
-        let bundle = match &config.bundle {
-            Some(path) => Bundle::open(path)?,
-            None => Bundle::open(&Bundle::default_path()?)?,
-        };
-        let looker = Arc::new(Looker::open(bundle, options)?);
+        let bundles = Bundles::new(&config, &options);
+        let looker = bundles::open(&config, &options)?;
         let kept = Kept::read(&store)?;
         let mut triggers = kept.edits.apply(&config.triggers);
         triggers.retain(|trigger| match config.check_trigger(trigger) {
@@ -134,6 +132,7 @@ impl Daemon {
             keeper: Some(keeper),
             acts: Some((end, acts)),
             thermal: Thermal::new(&config.board),
+            bundles,
             _inputs: Inputs::open(&config.board, press(&hub))?,
             hub,
             bell,
@@ -151,14 +150,14 @@ impl Daemon {
     }
 
     /// Works off signals, feeds the watchdog and minds the temperature, until told to end.
-    fn attend(&mut self, path: &Path, signals: &Receiver<i32>) -> Result<()> {
+    fn attend(&mut self, read: &dyn Fn() -> Result<Config>, signals: &Receiver<i32>) -> Result<()> {
         let tick = service::watchdog_interval().map_or(TICK, |interval| TICK.min(interval / 3));
         let mut seen = Instant::now();
         loop {
             match signals.recv_timeout(tick) {
                 Ok(SIGHUP) => {
                     service::reloading();
-                    self.reload(path);
+                    self.reload(read);
                     service::ready();
                 }
                 Ok(_) => return Ok(()),
@@ -169,6 +168,7 @@ impl Daemon {
                 let message = "the watch has ended by a fault of its own";
                 return Err(Error::new(Code::Engine, message, "the log above says more; it is restarted by systemd"));
             }
+            self.bundles.tend(&self.hub);
             let heat = self.thermal.read();
             self.hub.watch.pulse().slow_down(self.thermal.slowdown());
             *held(&self.hub.heat) = heat;
@@ -183,11 +183,11 @@ impl Daemon {
 
     /// Reads the configuration anew. What did not change goes on undisturbed; where the new one makes no sense all of
     /// the old one does.
-    fn reload(&mut self, path: &Path) {
+    fn reload(&mut self, read: &dyn Fn() -> Result<Config>) {
         let old = self.hub.config();
-        let outcome = Config::read(path).and_then(|new| self.change(&old, new));
+        let outcome = read().and_then(|new| self.change(&old, new));
         match outcome {
-            Ok(()) => log::info!("the configuration {} is in force", path.display()),
+            Ok(()) => log::info!("the configuration is in force"),
             Err(error) => log::error!("the old configuration stays in force: {error}; {}", error.help()),
         }
     }
@@ -209,8 +209,8 @@ impl Daemon {
                 self.start_link(link, &new)?;
             }
         }
-        if (&old.bundle, old.threads, &old.memory, &old.board) != (&new.bundle, new.threads, &new.memory, &new.board) {
-            log::warn!("`bundle`, `threads`, [memory] and [board] change with the next start only");
+        if (old.threads, &old.memory, &old.board) != (new.threads, &new.memory, &new.board) {
+            log::warn!("`threads`, [memory] and [board] change with the next start only");
         }
         Ok(())
     }
@@ -251,7 +251,7 @@ impl Daemon {
                         id: config.device.clone(),
                         name: config.device.clone(),
                         version: env!("CARGO_PKG_VERSION").to_owned(),
-                        bundle: self.hub.looker.identity().to_owned(),
+                        bundle: self.hub.looker().identity().to_owned(),
                     };
                     Some(mqtt::start(mqtt.clone(), &device, desk, self.hub.store.clone())?)
                 }

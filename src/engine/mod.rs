@@ -13,6 +13,7 @@
 //! | `session` | one role's network, ready to run; errors in words |
 //! | `guard` | tract's panics and errors as sentences |
 //! | `stop` | ending a run early |
+//! | `stored` | a bundle's stored pairs, run through its towers |
 //! | `threads` | work over a private pool; results do not depend on the number of threads |
 //! | `image`, `text`, `decoder`, `ground` | the networks by role |
 //!
@@ -30,6 +31,7 @@ mod recognise;
 mod report;
 mod session;
 mod stop;
+mod stored;
 mod text;
 mod threads;
 
@@ -38,6 +40,7 @@ pub use ground::Grounder;
 pub use image::{Features, ImageTower, Patches};
 pub use report::Report;
 pub use stop::Stop;
+pub use stored::{Agreement, compare_stored};
 pub use text::TextTower;
 
 /// Name of the int8 kernel that this machine uses, for `bench` and bug reports.

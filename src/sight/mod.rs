@@ -30,6 +30,8 @@ mod looker;
 #[cfg(feature = "engine")]
 mod scorer;
 #[cfg(feature = "engine")]
+mod self_test;
+#[cfg(feature = "engine")]
 mod speak;
 #[cfg(feature = "engine")]
 mod view;

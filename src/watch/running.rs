@@ -10,6 +10,7 @@ use crate::sight::Looker;
 use crate::{Code, Error, Result};
 
 use super::event::{EventId, Report};
+use super::plan::Plan;
 use super::pulse::Pulse;
 use super::question::{Reply, Request};
 use super::trigger::Trigger;
@@ -21,6 +22,7 @@ pub const QUEUE: usize = 16;
 /// What the watch is told. Orders are few and are never refused.
 pub(super) enum Order {
     Triggers(Vec<Trigger>, Sender<Result<()>>),
+    Looker(Arc<Looker>, Box<Plan>, Sender<()>),
     Eyes(Vec<Eye>),
     Look,
     Stop,
@@ -29,7 +31,7 @@ pub(super) enum Order {
 /// What it is asked. The queue of questions is bounded.
 pub(super) enum Query {
     Ask { request: Request, answer: Sender<Result<Reply>>, until: Instant },
-    Embed { words: String, answer: Sender<Result<Vec<f32>>>, until: Instant },
+    Embed { words: String, answer: Sender<Result<(Arc<Looker>, Vec<f32>)>>, until: Instant },
 }
 
 impl Query {
@@ -90,8 +92,8 @@ impl Watch {
         self.query(patience, |answer, until| Query::Ask { request, answer, until })
     }
 
-    /// The embedding of words, likewise.
-    pub fn embed(&self, words: &str, patience: Duration) -> Result<Vec<f32>> {
+    /// The embedding of words, likewise, and the looker that made it.
+    pub fn embed(&self, words: &str, patience: Duration) -> Result<(Arc<Looker>, Vec<f32>)> {
         self.query(patience, |answer, until| Query::Embed { words: words.to_owned(), answer, until })
     }
 
@@ -101,6 +103,16 @@ impl Watch {
         let (done, outcome) = bounded(1);
         self.orders.send(Order::Triggers(triggers, done)).map_err(|_| gone())?;
         outcome.recv().map_err(|_| gone())?
+    }
+
+    /// Replaces the networks between two frames. Triggers, which are embedded anew before anything changes, keep where they
+    /// stand; what the old networks made of pictures is forgotten. Errors, with nothing replaced, where the new ones cannot
+    /// read a trigger's words or example picture.
+    pub fn set_looker(&self, looker: Arc<Looker>, triggers: Vec<Trigger>) -> Result<()> {
+        let plan = Plan::new(&looker, triggers)?;
+        let (done, outcome) = bounded(1);
+        self.orders.send(Order::Looker(looker, Box::new(plan), done)).map_err(|_| gone())?;
+        outcome.recv().map_err(|_| gone())
     }
 
     /// Replaces the cameras. Events under way on those that go end.

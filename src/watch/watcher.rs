@@ -360,6 +360,20 @@ impl Watcher {
                 self.publish();
                 let _ = done.send(outcome);
             }
+            Order::Looker(looker, plan, done) => {
+                let mut plan = *plan;
+                plan.take_over(std::mem::replace(&mut self.plan, Plan::empty()));
+                // Nothing that the old networks made may meet what the new ones make.
+                plan.armed.iter_mut().flat_map(|armed| armed.stands.values_mut()).for_each(|stand| stand.score = None);
+                for seen in &mut self.seen {
+                    seen.whole = None;
+                    seen.zones.clear();
+                }
+                (self.plan, self.looker) = (plan, looker);
+                self.look_anew();
+                self.publish();
+                let _ = done.send(());
+            }
             Order::Look => self.look_anew(),
             Order::Eyes(eyes) => {
                 let kept: Vec<Arc<str>> = eyes.iter().map(|eye| eye.camera.name().into()).collect();
@@ -387,7 +401,8 @@ impl Watcher {
         let stop = Stop::after(query.until().saturating_duration_since(begin));
         match query {
             Query::Embed { words, answer, .. } => {
-                let _ = answer.send(stop.during(|| self.looker.embed_text(&words)));
+                let _ = answer
+                    .send(stop.during(|| self.looker.embed_text(&words)).map(|floats| (self.looker.clone(), floats)));
             }
             Query::Ask { request, answer, .. } => {
                 let outcome = self.view_for(&request).and_then(|(frame, view)| {

@@ -84,6 +84,14 @@ impl Daemon {
         fs::write(self.path("lookout.toml"), config).unwrap();
     }
 
+    /// Puts lines at the top of its configuration, in place of those put there before.
+    pub fn write_top(&self, lines: &str) {
+        let path = self.path("lookout.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        let rest = &text[text.find("device = ").unwrap()..];
+        fs::write(path, format!("{lines}{rest}")).unwrap();
+    }
+
     /// Puts a picture before the camera.
     pub fn show(&self, picture: &Path, name: &str) {
         let beside = self.path(".arriving");

@@ -2,31 +2,22 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Serialize;
 
-use crate::bundle::{Bundle, Role, agreement};
-use crate::engine::{Decoder, Grounder, ImageTower, Options, Report, TextTower};
+use crate::bundle::{Bundle, Role};
+use crate::engine::{Agreement, Decoder, Grounder, ImageTower, Options, Report, TextTower, compare_stored};
 use crate::text::Tokenizer;
 use crate::{Code, Error, Result};
 
-use super::args::Global;
-use super::console::{Console, Outcome};
-
-/// Least cosine between a stored embedding and ours.
-const AGREES: f32 = 0.99;
-
-#[derive(Subcommand)]
-pub(super) enum BundleCommand {
-    /// Check a bundle: manifest, hashes, every network, stored outputs
-    Check(Check),
-}
+use super::super::args::Global;
+use super::super::console::{Console, Outcome};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
   lookout bundle check
   lookout bundle check my-bundle.tar --json")]
-pub(super) struct Check {
+pub(in crate::cli) struct Check {
     /// Folder or .tar [default: the one that --bundle names, else the default bundle]
     path: Option<PathBuf>,
 }
@@ -36,8 +27,11 @@ struct Reply {
     task: &'static str,
     bundle: String,
     ok: bool,
+    /// The trusted key that signed it; absent where none was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_by: Option<String>,
     files: Vec<File>,
-    pairs: Vec<Pair>,
+    pairs: Vec<Agreement>,
 }
 
 #[derive(Serialize)]
@@ -54,26 +48,17 @@ struct File {
     operators: Option<Report>,
 }
 
-#[derive(Serialize)]
-struct Pair {
-    tower: &'static str,
-    input: String,
-    cosine: f32,
-    ok: bool,
-}
-
 /// The towers, kept for the stored pairs.
 #[derive(Default)]
-struct Towers {
-    image: Option<ImageTower>,
-    text: Option<TextTower>,
+pub(super) struct Towers {
+    pub image: Option<ImageTower>,
+    pub text: Option<TextTower>,
 }
 
-impl BundleCommand {
+impl Check {
     pub fn run(self, global: &Global, console: &Console) -> Outcome {
-        let Self::Check(check) = self;
-        let bundle = match &check.path {
-            Some(path) => Bundle::open(path)?,
+        let bundle = match &self.path {
+            Some(path) => global.open_bundle_at(path)?,
             None => global.open_bundle()?,
         };
         bundle.verify()?;
@@ -100,9 +85,10 @@ impl BundleCommand {
             bar.at(at + 1, entries.len());
         }
         drop(bar);
-        let pairs = compare(&bundle, &towers)?;
+        let pairs = compare_stored(&bundle, towers.image.as_ref(), towers.text.as_ref())?;
         let ok = files.iter().all(|file| file.ok) && pairs.iter().all(|pair| pair.ok);
-        let reply = Reply { task: "bundle check", bundle: bundle.identity(), ok, files, pairs };
+        let signed_by = bundle.signer().map(|signer| signer.key.clone());
+        let reply = Reply { task: "bundle check", bundle: bundle.identity(), ok, signed_by, files, pairs };
         if ok {
             return console.answer(&reply, || table(&reply));
         }
@@ -114,7 +100,7 @@ impl BundleCommand {
 }
 
 /// Loads the file of `role`; a network tells what runs it.
-fn load(bundle: &Bundle, role: Role, options: &Options, towers: &mut Towers) -> Result<Option<Report>> {
+pub(super) fn load(bundle: &Bundle, role: Role, options: &Options, towers: &mut Towers) -> Result<Option<Report>> {
     Ok(match role {
         Role::Image => Some(towers.image.insert(ImageTower::load(bundle, options)?).report()),
         Role::Text => Some(towers.text.insert(TextTower::load(bundle, options)?).report()),
@@ -125,30 +111,6 @@ fn load(bundle: &Bundle, role: Role, options: &Options, towers: &mut Towers) -> 
             None
         }
     })
-}
-
-/// Runs the stored pairs through the towers that loaded.
-fn compare(bundle: &Bundle, towers: &Towers) -> Result<Vec<Pair>> {
-    let Some(stored) = bundle.pairs()? else { return Ok(Vec::new()) };
-    let pair = |tower, input, expected: &[f32], found: &[f32]| {
-        let cosine = agreement(expected, found);
-        Pair { tower, input, cosine, ok: cosine >= AGREES }
-    };
-    let mut pairs = Vec::new();
-    if let Some(tower) = &towers.image {
-        let input = bundle.manifest().picture();
-        let count = 3 * input.width as usize * input.height as usize;
-        for image in &stored.image {
-            let found = tower.encode(&image.input(count))?.embedding;
-            pairs.push(pair("image", format!("seed {}", image.seed), &image.embedding, &found));
-        }
-    }
-    if let Some(tower) = &towers.text {
-        for text in &stored.text {
-            pairs.push(pair("text", format!("{:?}", text.text), &text.embedding, &tower.encode(&text.text)?));
-        }
-    }
-    Ok(pairs)
 }
 
 fn failure(reply: &Reply) -> Error {
@@ -174,6 +136,9 @@ fn table(reply: &Reply) -> String {
         if let Some(operators) = &file.operators {
             text += &format!("{} runs on {operators}\n", file.role);
         }
+    }
+    if let Some(key) = &reply.signed_by {
+        text += &format!("signed by {key}\n");
     }
     if !reply.pairs.is_empty() {
         let agree = reply.pairs.iter().filter(|pair| pair.ok).count();

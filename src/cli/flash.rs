@@ -1,0 +1,128 @@
+//! `lookout flash list` and `lookout flash write`
+
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::flash::{Device, Stage, write};
+use crate::{Code, Error, Result};
+
+use super::console::{Console, Outcome};
+
+#[derive(Subcommand)]
+pub(super) enum FlashCommand {
+    /// The memory cards and disks of this machine
+    List,
+    /// Write an image to a memory card, and read it back
+    Write(WriteImage),
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  lookout flash list
+  sudo lookout flash write card.img /dev/sdb
+
+What is mounted, what this machine runs from, partitions, and cards that are too small are refused.")]
+pub(super) struct WriteImage {
+    /// The image of a whole card
+    image: PathBuf,
+    /// The device
+    device: PathBuf,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    task: &'static str,
+    devices: Vec<Device>,
+}
+
+#[derive(Serialize)]
+struct Written {
+    task: &'static str,
+    image: PathBuf,
+    device: PathBuf,
+    model: String,
+    bytes: u64,
+    verified: bool,
+    seconds: f64,
+}
+
+impl FlashCommand {
+    pub fn run(self, console: &Console) -> Outcome {
+        match self {
+            Self::List => list(console),
+            Self::Write(command) => command.run(console),
+        }
+    }
+}
+
+fn list(console: &Console) -> Outcome {
+    let listed = Listed { task: "flash list", devices: Device::list()? };
+    console.answer(&listed, || {
+        let line = |device: &Device| {
+            let uses = match (device.system, &device.used_by[..]) {
+                (true, uses) => format!("this machine runs from it: {}", uses.join(", ")),
+                (false, []) => "free".to_owned(),
+                (false, uses) => format!("in use: {}", uses.join(", ")),
+            };
+            format!("{:14} {:36} {uses}\n", device.path.display(), device.describe())
+        };
+        match &listed.devices[..] {
+            [] => "there are none\n".to_owned(),
+            devices => devices.iter().map(line).collect(),
+        }
+    })
+}
+
+impl WriteImage {
+    fn run(self, console: &Console) -> Outcome {
+        let device = Device::at(&self.device)?;
+        let bytes = std::fs::metadata(&self.image).map_err(|error| {
+            let message = format!("the image {} cannot be opened: {error}", self.image.display());
+            Error::new(Code::Input, message, "name an image of a card, NAME.img")
+        })?;
+        device.check(bytes.len())?;
+        if !self.yes {
+            confirm(&device)?;
+        }
+        let begin = Instant::now();
+        let bars = [console.bytes_bar("writing"), console.bytes_bar("reading back")];
+        let bytes = write(&self.image, &device, |stage, done, all| {
+            bars[usize::from(stage == Stage::Reading)].at(done as usize, all as usize);
+        })?;
+        drop(bars);
+        let seconds = begin.elapsed().as_secs_f64();
+        let (image, model) = (self.image, device.model.clone());
+        let written =
+            Written { task: "flash write", image, device: device.path, model, bytes, verified: true, seconds };
+        console.answer(&written, || {
+            format!(
+                "{}: {bytes} bytes written and read back in {seconds:.1} s; it can be taken out\n",
+                written.device.display()
+            )
+        })
+    }
+}
+
+/// Asks for the device's name, which nobody types by mistake.
+fn confirm(device: &Device) -> Result<()> {
+    let name = device.path.file_name().unwrap_or_default().to_string_lossy();
+    let mut err = std::io::stderr().lock();
+    let question = format!(
+        "all that is on {} ({}) will be lost; type {name} to go on: ",
+        device.path.display(),
+        device.describe()
+    );
+    let mut line = String::new();
+    let asked = err.write_all(question.as_bytes()).and_then(|()| err.flush());
+    match asked.and_then(|()| std::io::stdin().lock().read_line(&mut line)) {
+        Ok(_) if line.trim() == name => Ok(()),
+        _ => Err(Error::new(Code::Stopped, "nothing was written", format!("type {name}, or give --yes"))),
+    }
+}
