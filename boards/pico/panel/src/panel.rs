@@ -188,7 +188,7 @@ impl Panel {
             (None, Some(event), _) => View::event(event),
             (None, None, Some(status)) => View::idle(status),
             (None, None, None) if up || now < STARTED_MS => View::started(self.by_watchdog),
-            (None, None, None) => View::silent(),
+            (None, None, None) => View::silent(self.settings.baud),
         }
     }
 

@@ -33,9 +33,10 @@ impl View {
         Self::new("lookout", body, Colour::Off)
     }
 
-    pub(crate) fn silent() -> Self {
-        let body = "Nobody answers. Is it running, with this port in [serial]? Are TX and RX crossed?";
-        Self::new("No lookout", body, Colour::Yellow)
+    pub(crate) fn silent(baud: u32) -> Self {
+        let mut view = Self::new("No lookout", "", Colour::Yellow);
+        view.say(format_args!("Nobody answers. Does it run, with [serial] at {baud} bits/s? Are TX and RX crossed?"));
+        view
     }
 
     pub(crate) fn unreadable(baud: u32) -> Self {

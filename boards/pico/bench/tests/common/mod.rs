@@ -1,5 +1,5 @@
 //! A board in an emulator, the real daemon, and the wire between them.
-#![allow(dead_code, reason = "not every test file needs all of it")]
+#![allow(dead_code, unused_imports, reason = "not every test file needs all of it")]
 
 mod board;
 mod daemon;

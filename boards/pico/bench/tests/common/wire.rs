@@ -131,8 +131,8 @@ impl Shared {
             let (daemon, board) = (self.pty.speed(), self.speed.load(Ordering::Relaxed));
             let came = match (to_board, board) {
                 (_, 0) => came.to_vec(),
-                (true, _) if is_other(daemon, board) => speed::taken(came, daemon, board),
-                (false, _) if is_other(daemon, board) => speed::taken(came, board, daemon),
+                (true, _) if is_other(daemon, board) => speed::taken(came, daemon, board, false),
+                (false, _) if is_other(daemon, board) => speed::taken(came, board, daemon, true),
                 _ => came.to_vec(),
             };
             let trouble = *self.trouble.lock().unwrap();

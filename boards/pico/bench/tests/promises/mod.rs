@@ -6,7 +6,7 @@ use std::time::Instant;
 use lookout::protocol::VERSION;
 use lookout_panel::{Colour, SETTINGS};
 
-use crate::common::{Board, Daemon, Kind, Trouble, lookout, picture};
+use crate::common::{Board, Daemon, Kind, Trouble, lookout, picture, wait_for};
 
 const BAUD: u32 = SETTINGS.baud;
 
@@ -27,9 +27,10 @@ fn best_label() -> (&'static str, Colour) {
     *SETTINGS.labels.iter().find(|(label, _)| best.starts_with(label)).unwrap_or_else(|| panic!("{printed}"))
 }
 
-fn watching(kind: Kind) -> (Board, Daemon) {
-    let board = Board::start(kind);
+/// A board that shows that it knows a daemon, before whose camera there is nothing yet.
+fn beside(board: Board) -> (Board, Daemon) {
     let daemon = Daemon::start(board.wire.port(), BAUD);
+    board.shows_where("a lookout", |title, body| title == "lookout" && body.contains("0 events"));
     (board, daemon)
 }
 
@@ -47,7 +48,7 @@ fn sees_the_dog(board: &mut Board) {
 }
 
 pub fn an_event_motion_and_the_button_are_shown(kind: Kind) {
-    let (mut board, daemon) = watching(kind);
+    let (mut board, daemon) = beside(Board::start(kind));
     // Nothing is before the camera yet.
     board.shows_where("a lookout without pictures", |title, body| {
         title == "lookout" && !body.starts_with("Looking for")
@@ -75,7 +76,7 @@ pub fn an_event_motion_and_the_button_are_shown(kind: Kind) {
 }
 
 pub fn a_stuck_firmware_is_restarted_by_the_watchdog(kind: Kind) {
-    let (mut board, daemon) = watching(kind);
+    let (mut board, daemon) = beside(Board::start(kind));
     daemon.show();
     board.shows_where("the event", |title, body| title == "dog" && body.contains('%'));
     board.order("H");
@@ -89,7 +90,7 @@ pub fn a_stuck_firmware_is_restarted_by_the_watchdog(kind: Kind) {
 }
 
 pub fn noise_on_the_line_is_survived(kind: Kind) {
-    let (mut board, daemon) = watching(kind);
+    let (mut board, daemon) = beside(Board::start(kind));
     daemon.show();
     board.shows("dog");
     board.wire.has(Trouble::Noise(10));
@@ -102,7 +103,7 @@ pub fn noise_on_the_line_is_survived(kind: Kind) {
 }
 
 pub fn a_daemon_that_is_killed_is_missed_and_found_again(kind: Kind) {
-    let (mut board, mut daemon) = watching(kind);
+    let (mut board, mut daemon) = beside(Board::start(kind));
     daemon.show();
     board.shows("dog");
     daemon.kill();
@@ -123,7 +124,7 @@ pub fn a_daemon_that_is_killed_is_missed_and_found_again(kind: Kind) {
 }
 
 pub fn another_version_of_the_protocol_is_told(kind: Kind) {
-    let (mut board, daemon) = watching(kind);
+    let (mut board, daemon) = beside(Board::start(kind));
     daemon.show();
     board.shows("dog");
     board.wire.has(Trouble::Version(VERSION + 1));
@@ -137,9 +138,8 @@ pub fn another_version_of_the_protocol_is_told(kind: Kind) {
 }
 
 pub fn a_display_may_come_and_go(kind: Kind) {
-    let mut board = Board::start(kind);
+    let (mut board, daemon) = beside(Board::start(kind));
     board.order("X");
-    let daemon = Daemon::start(board.wire.port(), BAUD);
     daemon.show();
     // The lamp works without a display.
     board.lights(Colour::Magenta);
@@ -153,14 +153,21 @@ pub fn a_display_may_come_and_go(kind: Kind) {
 pub fn another_speed_is_told(kind: Kind) {
     let mut board = Board::start(kind);
     // The daemon sets its port to another speed than the board's UART has, and the wire carries bits.
+    for speed in [BAUD * 2, BAUD * 8] {
+        let daemon = Daemon::start(board.wire.port(), speed);
+        let body = board.shows("Wrong speed?");
+        assert!(body.contains("115200 bits/s"), "{body}");
+        board.lights(Colour::Yellow);
+        drop(daemon);
+        board.shows("No lookout");
+    }
+    // A slow one takes all that a board says for a single byte now and then, and says nothing.
     let daemon = Daemon::start(board.wire.port(), BAUD / 12);
-    daemon.show();
-    let body = board.shows("Wrong speed?");
+    wait_for(|| daemon.log(), || daemon.log().contains("watching").then_some(()));
+    let body = board.shows("No lookout");
     assert!(body.contains("115200 bits/s"), "{body}");
-    board.lights(Colour::Yellow);
     drop(daemon);
-    let daemon = Daemon::start(board.wire.port(), BAUD);
+    let (mut board, daemon) = beside(board);
     daemon.show();
-    board.shows("dog");
     sees_the_dog(&mut board);
 }
