@@ -71,7 +71,7 @@ def main() -> None:
         some = judged(p[of], truth[of]) if truth[of].any() else {"n": of.sum().item()}
         report[f"label {source}"] = some | {"absent": round(p[of & (truth == 0)].mean().item(), 3)}
     lone = logistic(values[:, 0], truth, weight)
-    result |= {"temperature": presence.likeliest_temperature(choices), "none_bias": round((-lone[1] / lone[0]).item(), 5)}
+    result |= {"temperature": presence.likeliest_temperature(choices, w), "none_bias": round((-lone[1] / lone[0]).item(), 5)}
     result |= {"background": presence.BACKGROUND}
 
     captions = embed_texts(text, encode([c for i in even for c in rows[i]["captions"]]))

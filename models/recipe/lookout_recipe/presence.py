@@ -95,7 +95,7 @@ class Questions:
 
 
 def ask(text, templates: list[str], questions: Questions):
-    """For each question cosine and usual cosine `[Q, 2]`, truth, weight; for each choice its cosines, the right first."""
+    """For each question cosine and usual cosine `[Q, 2]`, truth, weight; for each choice its cosines, the right first, and the usual one."""
     labels = sorted({label for _, _, label, _ in questions.asked} | {label for _, _, several in questions.choices for label in several})
     place = {label: i for i, label in enumerate(labels)}
     embedded = F.normalize(sum(embed_texts(text, encode([t.format(label) for label in labels])) for t in templates), dim=-1)
@@ -106,10 +106,19 @@ def ask(text, templates: list[str], questions: Questions):
     weight = torch.tensor([len(questions.asked) / of[source] / len(of) for source, *_ in questions.asked])
     truth = torch.tensor([t for *_, t in questions.asked])
     named = [c for c in questions.choices if c[0] == "pool"] or questions.choices
-    choices = [embedded[[place[label] for label in several]] @ questions.pictures[source][i] for source, i, several in named]
+    shown = [(questions.pictures[source][i], several) for source, i, several in named]
+    choices = [(embedded[[place[label] for label in several]] @ picture, picture @ usual) for picture, several in shown]
     return torch.stack([cosine, pictures @ usual], 1), truth, weight, choices
 
 
-def likeliest_temperature(choices: list[torch.Tensor]) -> float:
-    """Of the named pictures (without a pool: of Flickr8k dev), each with a few other labels beside its own."""
-    return min((t / 1000 for t in range(20, 121)), key=lambda t: -sum((c / t).log_softmax(0)[0].item() for c in choices))
+def likeliest_temperature(choices, w: torch.Tensor) -> float:
+    """The temperature with which the best label's score says most likely whether it is right: on the named pictures
+    (without a pool: on Flickr8k dev), each with a few other labels beside its own. `w`: scale, background, bias."""
+    right = torch.tensor([c.argmax().item() == 0 for c, _ in choices]).double()
+    there = torch.stack([(w[0] * c.max() + w[1] * usual + w[2]).sigmoid() for c, usual in choices]).double()
+
+    def lost(t: float) -> float:
+        share = torch.stack([(c / t).softmax(0).max() for c, _ in choices]).double()
+        return torch.nn.functional.binary_cross_entropy((there * share).clamp(1e-4, 1 - 1e-4), right).item()
+
+    return min((t / 1000 for t in range(10, 121)), key=lost)
