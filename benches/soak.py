@@ -79,8 +79,10 @@ class Broker:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.config = folder / "mosquitto.conf"
+        # As root it would change to a user that cannot write the folder, and forget the subscriber at every restart.
+        user = "user root\n" if os.geteuid() == 0 else ""
         self.config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
+            f"{user}listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
             f"persistence_location {folder}/\nmax_queued_messages 0\nmax_inflight_messages 0\nlog_type none\n"
         )
         self.restarts = -1
@@ -93,6 +95,8 @@ class Broker:
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait()
+        if not (self.config.parent / "mosquitto.db").exists():
+            sys.exit("mosquitto kept nothing over its end: what the subscriber misses would count as lost")
 
 
 def configuration(folder, camera, line, broker, triggers):

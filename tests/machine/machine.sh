@@ -8,7 +8,7 @@ PATH=$PATH:/usr/sbin:/sbin
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The kernel and its drivers for a camera (vivid) and for GPIO (hid-mcp2221, with a program as the adapter by uhid), and
+# The kernel and its drivers for a camera (vivid) and for GPIO (hid-cp2112, with a program as the adapter by uhid), and
 # the list by which modprobe finds them.
 fetch_kernel() {
   if [ -f "$kept/vmlinuz" ]; then return; fi
@@ -29,7 +29,7 @@ fetch_kernel() {
   to=$kept/lib/modules/$version
   mkdir -p "$to"
   cp "$from"/modules.builtin* "$from/modules.order" "$to/"
-  for wanted in vivid uhid hid-mcp2221; do
+  for wanted in vivid uhid hid-cp2112; do
     for module in $(grep "/$wanted\.ko" "$from/modules.dep" | tr -d ':'); do
       mkdir -p "$to/$(dirname "$module")"
       cp "$from/$module" "$to/$module"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs a program in an emulated machine with a camera and GPIO: Debian's kernel, and its drivers.
-# usage: tests/machine/run.sh PROGRAM [FOLDER]
+# usage: [ONLY="NAME..."] tests/machine/run.sh PROGRAM [FOLDER]
 # The kernel is fetched once, by apt, and what is needed of it is kept in FOLDER (target/machine).
 set -eu
 
@@ -16,6 +16,7 @@ cp "$(command -v busybox)" "$root/bin/busybox"
 cp -r "$kept/lib" "$root/"
 cp -rL "$here/../../models/default" "$root/bundle"
 add_program "$root" "$program" /bin/program
+echo "${ONLY:-}" >"$root/only"
 cat >"$root/init" <<'INIT'
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -23,8 +24,8 @@ mount -t proc proc /proc && mount -t sysfs sys /sys && mount -t devtmpfs dev /de
 mount -t debugfs debug /sys/kernel/debug
 modprobe vivid n_devs=1 node_types=0x1
 modprobe uhid
-modprobe hid-mcp2221
-RUST_BACKTRACE=1 /bin/program
+modprobe hid-cp2112
+RUST_BACKTRACE=1 /bin/program $(cat /only)
 poweroff -f
 INIT
 chmod +x "$root/init"

@@ -6,12 +6,14 @@ say() { echo "ok $* ($SECONDS s)"; }
 fail() {
   echo "FAILED: $*"
   systemctl status lookout --no-pager --lines 0
+  ls -l /dev/gpiochip* /dev/ttyS1 /dev/video* /etc/udev/rules.d
+  udevadm test /sys/bus/gpio/devices/gpiochip0 2>&1 | tail -20; getent group gpio
   journalctl -u lookout -u adapter --no-pager -o short-monotonic | tail -60
   exit 1
 }
-# wait_for WHAT COMMAND...: until it succeeds, two minutes at most.
+# wait_for WHAT COMMAND...: until it succeeds, four minutes at most.
 wait_for() {
-  local what=$1 end=$((SECONDS + 120))
+  local what=$1 end=$((SECONDS + 240))
   shift
   until "$@" 2>/dev/null; do
     [ $SECONDS -lt $end ] || fail "waited in vain: $what"
@@ -26,8 +28,7 @@ events() { lookout find --events --json --top 500 -c /etc/lookout/lookout.toml; 
 bell() { grep -q "^\[$1" /run/lines; }
 
 # GPIO: an adapter, and the group that may use it.
-groupadd --system gpio 2>/dev/null
-modprobe -a uhid hid-mcp2221
+modprobe -a uhid hid-cp2112
 systemd-run --quiet --unit=adapter /usr/bin/machine adapter /run/lines
 wait_for 'a GPIO chip' test -e /dev/gpiochip0
 udevadm settle
@@ -35,8 +36,6 @@ mkdir -p /etc/systemd/system/lookout.service.d
 cat >/etc/systemd/system/lookout.service.d/test.conf <<UNIT
 [Service]
 SupplementaryGroups=gpio
-WatchdogSec=15
-TimeoutAbortSec=3
 UNIT
 systemctl daemon-reload
 cat >/etc/lookout/lookout.toml <<TOML

@@ -28,6 +28,7 @@ cp "$here/../../boards/60-lookout-gpio.rules" "$root/etc/udev/rules.d/"
 cp "$here/systemd-guest.sh" "$root/usr/bin/check"
 chmod -R go+rX "$root/usr/share/lookout" "$root/srv" "$root/etc/lookout"
 echo machine >"$root/etc/hostname"
+echo gpio:x:997: >>"$root/etc/group"
 : >"$root/etc/fstab"
 cat >"$root/etc/systemd/system/check.service" <<UNIT
 [Unit]
