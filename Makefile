@@ -12,7 +12,7 @@ QUESTION ?= what colour is the bicycle?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm64 test-camera test-miri lint doc deny bench bench-daemon soak stages search-million fmt bundle \
+.PHONY: help demo test firmware test-firmware test-boards tools-firmware test-arm64 test-camera test-miri lint doc deny bench bench-daemon soak stages search-million fmt bundle \
   tools tools-arm64 tools-camera tools-daemon
 
 help: ## list the targets
@@ -36,6 +36,7 @@ test: tools tools-daemon ## run every test: all features, the doc examples, and 
 	$(CARGO) test $(PROFILE)
 	$(CARGO) build $(PROFILE) --no-default-features
 	$(CARGO) test $(PROFILE) --no-default-features --lib
+	@$(MAKE) --no-print-directory test-firmware
 	@if command -v dpkg >/dev/null; then $(MAKE) --no-print-directory test-camera; \
 	else echo 'not Debian: no kernel to be had for the test with a camera'; fi
 	@if [ "$$(uname -sm)" != 'Linux x86_64' ]; then \
@@ -73,6 +74,40 @@ tools-camera:
 test-camera: tools tools-camera ## a camera of a real kernel, in an emulated machine: formats, stall, unplug
 	@$(CARGO) build $(PROFILE) --example vivid
 	@tests/vivid/run.sh "$${CARGO_TARGET_DIR:-target}/release/examples/vivid"
+
+# The firmware is a workspace of its own, built for other processors. FIRMWARE is where it goes.
+TARGET   := $(abspath $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target))
+FIRMWARE := $(TARGET)/firmware
+PICO     := cd boards/pico && CARGO_TARGET_DIR='$(FIRMWARE)/build' $(CARGO)
+THUMBS   := thumbv6m-none-eabi thumbv7em-none-eabihf
+
+firmware: tools tools-firmware ## the Pico's firmware and the emulated Cortex-M4's, with their sizes
+	@$(PICO) build $(PROFILE) --package lookout-pico --package lookout-client --target thumbv6m-none-eabi
+	@$(PICO) build $(PROFILE) --package lookout-mps2 --target thumbv7em-none-eabihf
+	@$(PICO) build --profile host --locked --package lookout-bench-pico
+	@cp '$(FIRMWARE)/build/thumbv6m-none-eabi/release/lookout-pico' '$(FIRMWARE)/lookout-pico.elf'
+	@cp '$(FIRMWARE)/build/thumbv7em-none-eabihf/release/lookout-mps2' '$(FIRMWARE)/lookout-mps2.elf'
+	@'$(FIRMWARE)/build/host/uf2' '$(FIRMWARE)/lookout-pico.elf' '$(FIRMWARE)/lookout-pico.uf2'
+	@'$(FIRMWARE)/build/host/uf2' '$(FIRMWARE)/lookout-mps2.elf'
+
+# With FIRMWARE_OPTIONS=--include-ignored the long tests too.
+test-firmware: firmware ## the firmware in emulators, beside the real daemon
+	@command -v node >/dev/null || { $(call install,nodejs npm,what the emulated Pico runs on); }
+	@command -v npm >/dev/null || { $(call install,npm,what installs the emulated Pico); }
+	@command -v qemu-system-arm >/dev/null || { $(call install,qemu-system-arm,the emulated Cortex-M4); }
+	@cmp -s boards/pico/emulator/package-lock.json boards/pico/emulator/node_modules/.of || { \
+	  (cd boards/pico/emulator && npm ci --silent) && \
+	  cp boards/pico/emulator/package-lock.json boards/pico/emulator/node_modules/.of; }
+	@$(CARGO) build $(PROFILE)
+	@export LOOKOUT='$(TARGET)/release/lookout' FIRMWARE='$(FIRMWARE)'; \
+	  $(PICO) test --profile host --locked -- --test-threads 3 $(FIRMWARE_OPTIONS)
+
+test-boards: ## the long tests of boards
+	@$(MAKE) --no-print-directory test-firmware FIRMWARE_OPTIONS=--include-ignored
+
+tools-firmware:
+	@for target in $(THUMBS); do \
+	  rustup target list --installed | grep -qx $$target || rustup target add $$target || exit 1; done
 
 # What the daemon's tests talk to: a broker, a browser, serial pairs.
 tools-daemon:

@@ -66,7 +66,8 @@ impl Board {
                 noted.lock().unwrap().note(&line, &set);
             }
         });
-        Self { wire: Wire::new(Pty::open(), line, speed), bench, seen, child, _folder: folder }
+        let wire = Wire::new(Pty::open(), line, bench.try_clone().unwrap(), speed);
+        Self { wire, bench, seen, child, _folder: folder }
     }
 
     /// Gives the test bench its letters: see `boards/pico/emulator/pico.mjs`.

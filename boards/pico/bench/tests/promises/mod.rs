@@ -151,10 +151,11 @@ pub fn a_display_may_come_and_go(kind: Kind) {
 }
 
 pub fn another_speed_is_told(kind: Kind) {
-    let mut board = Board::start(kind);
+    let board = Board::start(kind);
     // The daemon sets its port to another speed than the board's UART has, and the wire carries bits.
     for speed in [BAUD * 2, BAUD * 8] {
         let daemon = Daemon::start(board.wire.port(), speed);
+        println!("the daemon at {speed} bits/s");
         let body = board.shows("Wrong speed?");
         assert!(body.contains("115200 bits/s"), "{body}");
         board.lights(Colour::Yellow);
@@ -169,5 +170,6 @@ pub fn another_speed_is_told(kind: Kind) {
     drop(daemon);
     let (mut board, daemon) = beside(board);
     daemon.show();
+    board.shows("dog");
     sees_the_dog(&mut board);
 }
