@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use embedded_graphics::geometry::Size;
 use embedded_graphics::primitives::Rectangle;
@@ -75,18 +75,22 @@ impl Board {
         self.bench.write_all(letters.as_bytes()).unwrap();
     }
 
-    /// Something moves before the sensor, for a tenth of a second.
-    pub fn motion(&mut self) {
-        self.order("M");
-        std::thread::sleep(Duration::from_millis(100));
-        self.order("m");
+    /// Something moves before the sensor, and goes on to. Returns when it began.
+    pub fn motion(&mut self) -> Instant {
+        self.rise("m", "M")
     }
 
-    /// The button is pressed for a tenth of a second.
-    pub fn press(&mut self) {
-        self.order("B");
-        std::thread::sleep(Duration::from_millis(100));
-        self.order("b");
+    /// The button is pressed, and held. Returns when.
+    pub fn press(&mut self) -> Instant {
+        self.rise("b", "B")
+    }
+
+    /// The pause is longer than an emulator stands still on a busy machine.
+    fn rise(&mut self, off: &str, on: &str) -> Instant {
+        self.order(off);
+        std::thread::sleep(Duration::from_millis(300));
+        self.order(on);
+        Instant::now()
     }
 
     /// Title and body of the display as they are read from its pixels; `None` while it shows no text.
