@@ -18,6 +18,9 @@ use tempfile::TempDir;
 
 use super::{LONG, Pty, Wire, wait_for};
 
+/// A display that was not written to for so long shows all that it will.
+const SETTLED: Duration = Duration::from_millis(150);
+
 /// Which board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -40,6 +43,8 @@ pub struct Board {
 #[derive(Default)]
 struct Seen {
     display: Ssd1306,
+    /// When it was last written to.
+    written: Option<Instant>,
     lamp: [bool; 3],
     resets: u32,
     unused_stack: Option<u32>,
@@ -93,9 +98,12 @@ impl Board {
         Instant::now()
     }
 
-    /// Title and body of the display as they are read from its pixels; `None` while it shows no text.
+    /// Title and body of the display as they are read from its pixels; `None` while it shows no text or is written to.
     pub fn text(&self) -> Option<(String, Vec<String>)> {
         let seen = self.seen.lock().unwrap();
+        if seen.written.is_none_or(|written| written.elapsed() < SETTLED) {
+            return None;
+        }
         if let Some(wrong) = &seen.wrong {
             panic!("{wrong}");
         }
@@ -104,6 +112,11 @@ impl Board {
         let title = read(TITLE.0, bar, |x, y| !lit(x, y))?.swap_remove(0);
         let body = BODY.iter().find_map(|font| read(font, BELOW, lit))?;
         Some((title, body.into_iter().filter(|line| !line.is_empty()).collect()))
+    }
+
+    /// When the display was last written to.
+    pub fn written(&self) -> Instant {
+        self.seen.lock().unwrap().written.unwrap()
     }
 
     /// Waits until the display shows this title; returns the body, its lines joined.
@@ -163,6 +176,7 @@ impl Seen {
             ["i", "3c", bytes] => {
                 let byte = |at| u8::from_str_radix(&bytes[at..at + 2], 16).unwrap();
                 let bytes: Vec<u8> = (0..bytes.len()).step_by(2).map(byte).collect();
+                self.written = Some(Instant::now());
                 self.wrong = self.display.write(&bytes).err().or(self.wrong.take());
             }
             ["speed", set] => speed.store(set.parse().unwrap(), Ordering::Relaxed),
