@@ -12,9 +12,9 @@ QUESTION ?= what colour is the bicycle?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm64 test-machine test-systemd test-miri test-recipe test-deb test-answers lint doc deny \
-  bench bench-daemon soak stages search-million fmt bundle arm64 deb \
-  tools tools-arm64 tools-bundle tools-daemon tools-deb tools-machine tools-zig
+.PHONY: help demo test test-arm64 test-machine test-systemd test-miri test-recipe test-deb test-answers test-firmware test-boards lint doc deny \
+  bench bench-daemon soak stages search-million fmt bundle arm64 deb firmware \
+  tools tools-arm64 tools-bundle tools-daemon tools-deb tools-firmware tools-machine tools-zig
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,7 @@ test: tools tools-bundle tools-daemon ## run every test: all features, the doc e
 	$(CARGO) test $(PROFILE)
 	$(CARGO) build $(PROFILE) --no-default-features
 	$(CARGO) test $(PROFILE) --no-default-features --lib
+	@$(MAKE) --no-print-directory test-firmware
 	@if command -v dpkg >/dev/null; then $(MAKE) --no-print-directory test-machine; \
 	else echo 'not Debian: no kernel to be had for the test with a camera and GPIO'; fi
 	@if [ "$$(uname -sm)" != 'Linux x86_64' ]; then \
@@ -80,6 +81,40 @@ test-systemd: tools tools-machine ## boards/lookout.service in a real systemd: r
 	@command -v mmdebstrap >/dev/null || { $(call install,mmdebstrap,what a Debian is made with); }
 	@$(CARGO) build $(PROFILE) --bin lookout --example machine
 	@tests/machine/systemd.sh "$${CARGO_TARGET_DIR:-target}/release"
+
+# The firmware is a workspace of its own, built for other processors. FIRMWARE is where it goes.
+TARGET   := $(abspath $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target))
+FIRMWARE := $(TARGET)/firmware
+PICO     := cd boards/pico && CARGO_TARGET_DIR='$(FIRMWARE)/build' $(CARGO)
+THUMBS   := thumbv6m-none-eabi thumbv7em-none-eabihf
+
+firmware: tools tools-firmware ## the Pico's firmware and the emulated Cortex-M4's, with their sizes
+	@$(PICO) build $(PROFILE) --package lookout-pico --package lookout-client --target thumbv6m-none-eabi
+	@$(PICO) build $(PROFILE) --package lookout-mps2 --target thumbv7em-none-eabihf
+	@$(PICO) build --profile host --locked --package lookout-bench-pico
+	@cp '$(FIRMWARE)/build/thumbv6m-none-eabi/release/lookout-pico' '$(FIRMWARE)/lookout-pico.elf'
+	@cp '$(FIRMWARE)/build/thumbv7em-none-eabihf/release/lookout-mps2' '$(FIRMWARE)/lookout-mps2.elf'
+	@'$(FIRMWARE)/build/host/uf2' '$(FIRMWARE)/lookout-pico.elf' '$(FIRMWARE)/lookout-pico.uf2'
+	@'$(FIRMWARE)/build/host/uf2' '$(FIRMWARE)/lookout-mps2.elf'
+
+# With FIRMWARE_OPTIONS=--include-ignored the long tests too.
+test-firmware: firmware ## the firmware in emulators, beside the real daemon
+	@command -v node >/dev/null || { $(call install,nodejs npm,what the emulated Pico runs on); }
+	@command -v npm >/dev/null || { $(call install,npm,what installs the emulated Pico); }
+	@command -v qemu-system-arm >/dev/null || { $(call install,qemu-system-arm,the emulated Cortex-M4); }
+	@cmp -s boards/pico/emulator/package-lock.json boards/pico/emulator/node_modules/.of || { \
+	  (cd boards/pico/emulator && npm ci --silent) && \
+	  cp boards/pico/emulator/package-lock.json boards/pico/emulator/node_modules/.of; }
+	@$(CARGO) build $(PROFILE)
+	@export LOOKOUT='$(TARGET)/release/lookout' FIRMWARE='$(FIRMWARE)'; \
+	  $(PICO) test --profile host --locked -- --test-threads 3 $(FIRMWARE_OPTIONS)
+
+test-boards: ## the long tests of boards
+	@$(MAKE) --no-print-directory test-firmware FIRMWARE_OPTIONS=--include-ignored
+
+tools-firmware:
+	@for target in $(THUMBS); do \
+	  rustup target list --installed | grep -qx $$target || rustup target add $$target || exit 1; done
 
 # What the daemon's tests talk to: a broker, a browser, serial pairs.
 tools-daemon:

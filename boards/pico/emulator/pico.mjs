@@ -2,7 +2,7 @@
 //
 // LINE and BENCH are Unix sockets that it listens on. LINE is UART0. The bench sends letters: M and m, motion on and off; B
 // and b, button pressed and released; X and x, display unplugged and plugged in; H, the processor is caught in an endless loop,
-// S, tell how much stack was never used. It is told, a line each: `r 1` the red pin is high; `i 3c 00ae` two bytes to the
+// F, a byte without its stop bit arrives; S, tell how much stack was never used. It is told, a line each: `r 1` the red pin is high; `i 3c 00ae` two bytes to the
 // device 3c on the bus; `speed 115200` the UART is set; `reset`; `stack 60000`.
 import fs from 'node:fs';
 import net from 'node:net';
@@ -20,6 +20,8 @@ const UNTOUCHED = 0xa5;
 const STACK = 64 * 1024;
 // `b .`, behind the firmware's memory.
 const ENDLESS = 0x20041000;
+// In the UART's data register.
+const FRAMING_ERROR = 1 << 8;
 const SLICE_NS = 200_000;
 
 const image = readUf2(fs.readFileSync(firmware));
@@ -65,6 +67,8 @@ function start(reason) {
   watchdog.reason = reason;
   watchdog.onWatchdogTrigger = () => {
     again = watchdog.reason;
+    // It would go off again at the same time.
+    watchdog.timer.enable = false;
   };
   // The register of receive errors, which this emulator lacks: there are none.
   const uart = chip.uart[0];
@@ -107,6 +111,7 @@ const orders = {
     chip.core.PC = ENDLESS;
     chip.core.waiting = false;
   },
+  F: () => arriving.push(FRAMING_ERROR),
   S: () => tell(`stack ${chip.sram.subarray(0, STACK).findIndex((byte) => byte !== UNTOUCHED)}`),
 };
 
@@ -115,7 +120,6 @@ let again = null;
 let began = process.hrtime.bigint();
 let nextByteNs = 0;
 function run() {
-  const uart = chip.uart[0];
   const deadline = process.hrtime.bigint() + 20_000_000n;
   for (;;) {
     const wall = Number(process.hrtime.bigint() - began);
@@ -127,6 +131,7 @@ function run() {
     if (wall - clock.nanos > 100e6) began += BigInt(Math.floor(wall - clock.nanos - 100e6));
     const end = clock.nanos + SLICE_NS;
     while (clock.nanos < end && again === null) {
+      const uart = chip.uart[0];
       if (arriving.length && clock.nanos >= nextByteNs && uart.enabled) {
         nextByteNs = clock.nanos + 10e9 / (uart.baudRate || 115200);
         // A full FIFO loses bytes, as the real one does.
@@ -138,7 +143,9 @@ function run() {
       if (chip.core.waiting) {
         clock.tick(Math.min(clock.nanosToNextAlarm || SLICE_NS, end - clock.nanos, arriving.length ? 20_000 : SLICE_NS) || 1);
       } else {
-        clock.tick(chip.core.executeInstruction() * 8);
+        // An endless loop changes nothing: the clock may run ahead of it.
+        const caught = chip.core.PC === ENDLESS;
+        clock.tick(chip.core.executeInstruction() * (caught ? 8_000 : 8));
       }
     }
     if (again !== null) {

@@ -151,6 +151,7 @@ impl<U: Read + ReadReady + Write> Client<U> {
 
     /// Asks, and waits for the answer, `patience_ms` milliseconds at most. The question is repeated where a frame is lost
     /// or damaged, and while the lookout is busy. What else comes meanwhile, such as events, is dropped.
+    #[expect(clippy::result_large_err, reason = "there is no heap to box the failure on")]
     pub fn answer(
         &mut self,
         question: Question,

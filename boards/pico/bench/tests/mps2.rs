@@ -13,6 +13,7 @@ fn an_event_motion_and_the_button_are_shown() {
 }
 
 #[test]
+#[ignore = "long: make test-boards"]
 fn a_stuck_firmware_is_restarted_by_the_watchdog() {
     promises::a_stuck_firmware_is_restarted_by_the_watchdog(KIND);
 }

@@ -41,6 +41,7 @@ fn a_display_may_come_and_go() {
 }
 
 #[test]
+#[ignore = "long: make test-boards"]
 fn another_speed_is_told() {
     promises::another_speed_is_told(KIND);
 }

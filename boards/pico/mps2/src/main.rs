@@ -43,7 +43,7 @@ fn main() -> ! {
     let button = Debounced::low(Input::button());
     let lamp = Lamp::new(Colour::new('r'), Colour::new('g'), Colour::new('b'));
     defmt::info!("started, by the watchdog: {}", by_watchdog);
-    let mut node = Node::new(line, motion, button, lamp, Bus, SETTINGS, by_watchdog, 0);
+    let mut node = Node::new(line, motion, button, lamp, Bus, SETTINGS, by_watchdog);
 
     let mut watchdog = Watchdog::start(CLOCK_HZ / 1_000 * STUCK_MS / 2);
     let (mut last, mut now) = (0, 0_u64);

@@ -29,8 +29,7 @@ where
     Blue: OutputPin,
     I: I2c,
 {
-    /// A board that has just started. `by_watchdog` is whether that was because it was stuck; `seed` is where questions
-    /// are numbered from.
+    /// A board that has just started. `by_watchdog` is whether that was because it was stuck.
     pub fn new(
         uart: U,
         motion: Debounced<M>,
@@ -39,12 +38,15 @@ where
         bus: I,
         settings: Settings,
         by_watchdog: bool,
-        seed: u32,
     ) -> Self {
-        let mut client = Client::new(uart);
-        client.number_from(seed);
+        let client = Client::new(uart);
         let panel = Panel::new(settings, by_watchdog);
         Self { client, motion, button, lamp, oled: Oled::new(bus), panel, received: 0, view: None }
+    }
+
+    /// Numbers questions from here on: see [`Client::number_from`].
+    pub fn number_from(&mut self, id: u32) {
+        self.client.number_from(id);
     }
 
     /// Does whatever is to be done. To be called every few milliseconds; returns after at most 60 ms.

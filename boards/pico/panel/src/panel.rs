@@ -12,7 +12,7 @@ const HERE_MS: Millis = 2_000;
 const GONE_MS: Millis = 7_000;
 
 /// So many bytes without a frame are no accident.
-const STRAY: u32 = 24;
+const STRAY: u32 = 12;
 
 /// How long a question waits before it is asked again, while the lookout is busy, and after it was damaged on the way.
 const AGAIN_MS: Millis = 1_000;

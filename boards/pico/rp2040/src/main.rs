@@ -81,7 +81,8 @@ fn main() -> ! {
     defmt::info!("started, by the watchdog: {}", by_watchdog);
     let seed = hal::rosc::RingOscillator::new(board.ROSC).initialize();
     let seed = (0..32).fold(0, |bits, _| bits << 1 | u32::from(seed.get_random_bit()));
-    let mut node = Node::new(uart, motion, button, lamp, bus, SETTINGS, by_watchdog, seed);
+    let mut node = Node::new(uart, motion, button, lamp, bus, SETTINGS, by_watchdog);
+    node.number_from(seed);
 
     // The processor sleeps until the next millisecond.
     core.SYST.set_reload(clocks.system_clock.freq().to_kHz() - 1);

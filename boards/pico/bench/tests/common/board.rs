@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use embedded_graphics::geometry::Size;
 use embedded_graphics::primitives::Rectangle;
@@ -17,6 +17,9 @@ use lookout_panel::screen::{BELOW, BODY, SIZE, TITLE};
 use tempfile::TempDir;
 
 use super::{LONG, Pty, Wire, wait_for};
+
+/// A display that was not written to for so long shows all that it will.
+const SETTLED: Duration = Duration::from_millis(150);
 
 /// Which board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub struct Board {
 #[derive(Default)]
 struct Seen {
     display: Ssd1306,
+    /// When it was last written to.
+    written: Option<Instant>,
     lamp: [bool; 3],
     resets: u32,
     unused_stack: Option<u32>,
@@ -66,7 +71,8 @@ impl Board {
                 noted.lock().unwrap().note(&line, &set);
             }
         });
-        Self { wire: Wire::new(Pty::open(), line, speed), bench, seen, child, _folder: folder }
+        let wire = Wire::new(Pty::open(), line, bench.try_clone().unwrap(), speed);
+        Self { wire, bench, seen, child, _folder: folder }
     }
 
     /// Gives the test bench its letters: see `boards/pico/emulator/pico.mjs`.
@@ -74,23 +80,30 @@ impl Board {
         self.bench.write_all(letters.as_bytes()).unwrap();
     }
 
-    /// Something moves before the sensor, for a tenth of a second.
-    pub fn motion(&mut self) {
-        self.order("M");
-        std::thread::sleep(Duration::from_millis(100));
-        self.order("m");
+    /// Something moves before the sensor, and goes on to. Returns when it began.
+    pub fn motion(&mut self) -> Instant {
+        self.rise("m", "M")
     }
 
-    /// The button is pressed for a tenth of a second.
-    pub fn press(&mut self) {
-        self.order("B");
-        std::thread::sleep(Duration::from_millis(100));
-        self.order("b");
+    /// The button is pressed, and held. Returns when.
+    pub fn press(&mut self) -> Instant {
+        self.rise("b", "B")
     }
 
-    /// Title and body of the display as they are read from its pixels; `None` while it shows no text.
+    /// The pause is longer than an emulator stands still on a busy machine.
+    fn rise(&mut self, off: &str, on: &str) -> Instant {
+        self.order(off);
+        std::thread::sleep(Duration::from_millis(300));
+        self.order(on);
+        Instant::now()
+    }
+
+    /// Title and body of the display as they are read from its pixels; `None` while it shows no text or is written to.
     pub fn text(&self) -> Option<(String, Vec<String>)> {
         let seen = self.seen.lock().unwrap();
+        if seen.written.is_none_or(|written| written.elapsed() < SETTLED) {
+            return None;
+        }
         if let Some(wrong) = &seen.wrong {
             panic!("{wrong}");
         }
@@ -99,6 +112,11 @@ impl Board {
         let title = read(TITLE.0, bar, |x, y| !lit(x, y))?.swap_remove(0);
         let body = BODY.iter().find_map(|font| read(font, BELOW, lit))?;
         Some((title, body.into_iter().filter(|line| !line.is_empty()).collect()))
+    }
+
+    /// When the display was last written to.
+    pub fn written(&self) -> Instant {
+        self.seen.lock().unwrap().written.unwrap()
     }
 
     /// Waits until the display shows this title; returns the body, its lines joined.
@@ -158,6 +176,7 @@ impl Seen {
             ["i", "3c", bytes] => {
                 let byte = |at| u8::from_str_radix(&bytes[at..at + 2], 16).unwrap();
                 let bytes: Vec<u8> = (0..bytes.len()).step_by(2).map(byte).collect();
+                self.written = Some(Instant::now());
                 self.wrong = self.display.write(&bytes).err().or(self.wrong.take());
             }
             ["speed", set] => speed.store(set.parse().unwrap(), Ordering::Relaxed),

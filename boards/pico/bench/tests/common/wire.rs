@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use lookout::protocol::checksum;
-use lookout_bench_pico::speed;
+use lookout_bench_pico::speed::{Taken, taken};
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
@@ -68,6 +68,7 @@ pub struct Wire {
 
 struct Shared {
     pty: Pty,
+    bench: UnixStream,
     trouble: Mutex<Trouble>,
     /// Of the board's UART; 0 where it is not known.
     speed: Arc<AtomicU32>,
@@ -76,9 +77,10 @@ struct Shared {
 }
 
 impl Wire {
-    pub fn new(pty: Pty, board: UnixStream, speed: Arc<AtomicU32>) -> Self {
+    pub fn new(pty: Pty, board: UnixStream, bench: UnixStream, speed: Arc<AtomicU32>) -> Self {
         let shared = Arc::new(Shared {
             pty,
+            bench,
             trouble: Mutex::new(Trouble::None),
             speed,
             ended: AtomicBool::new(false),
@@ -129,12 +131,14 @@ impl Shared {
                 Err(_) => return,
             };
             let (daemon, board) = (self.pty.speed(), self.speed.load(Ordering::Relaxed));
-            let came = match (to_board, board) {
-                (_, 0) => came.to_vec(),
-                (true, _) if is_other(daemon, board) => speed::taken(came, daemon, board, false),
-                (false, _) if is_other(daemon, board) => speed::taken(came, board, daemon, true),
-                _ => came.to_vec(),
+            let (came, broken) = match (to_board, board) {
+                (_, 0) => (came.to_vec(), 0),
+                (true, _) if is_other(daemon, board) => checked(&taken(came, daemon, board)),
+                (false, _) if is_other(daemon, board) => (unchecked(&taken(came, board, daemon)), 0),
+                _ => (came.to_vec(), 0),
             };
+            // Nobody is there to be told when the board is gone.
+            let _ = (&self.bench).write_all(&vec![b'F'; broken]);
             let trouble = *self.trouble.lock().unwrap();
             let goes = match trouble {
                 Trouble::None => came,
@@ -171,6 +175,22 @@ impl Shared {
             _ => vec![byte, made],
         }
     }
+}
+
+/// What a microcontroller takes, and how many framing errors it tells.
+fn checked(taken: &[Taken]) -> (Vec<u8>, usize) {
+    let whole = taken.iter().filter_map(|taken| match taken {
+        Taken::Whole(byte) => Some(*byte),
+        Taken::Broken(_) => None,
+    });
+    let whole: Vec<u8> = whole.collect();
+    let broken = taken.len() - whole.len();
+    (whole, broken)
+}
+
+/// What a port of Linux takes.
+fn unchecked(taken: &[Taken]) -> Vec<u8> {
+    taken.iter().map(|(Taken::Whole(byte) | Taken::Broken(byte))| *byte).collect()
 }
 
 /// Two UARTs understand each other up to a few percent.
