@@ -178,8 +178,8 @@ test-deb: deb tools-deb ## the package in a fresh Debian 12: install, upgrade, r
 test-answers: arm64 tools-arm64 tools-deb ## the arm64 program's answers on emulated processors, against this machine's
 	@$(CARGO) build $(PROFILE)
 	@boards/debian/chroot.sh arm64 $(DEBS)/debian-arm64.tar
-	@mkdir -p $(DEBS)/arm64-libc && tar -xf $(DEBS)/debian-arm64.tar -C $(DEBS)/arm64-libc --wildcards './lib' './lib/*' './usr/lib/aarch64-linux-gnu/*' './usr/lib/ld-linux-aarch64.so.1'
-	@boards/debian/answers.sh $(A64) $(TARGET)/release/lookout $(DEBS)/arm64-libc $(foreach pair,$(ARM64),$(firstword $(subst :, ,$(pair))))
+	@[ -d $(DEBS)/arm64-root ] || { mkdir -p $(DEBS)/arm64-root && tar -xf $(DEBS)/debian-arm64.tar -C $(DEBS)/arm64-root; }
+	@boards/debian/answers.sh $(A64) $(TARGET)/release/lookout $(DEBS)/arm64-root $(foreach pair,$(ARM64),$(firstword $(subst :, ,$(pair))))
 
 tools-deb:
 	@command -v mmdebstrap >/dev/null || { $(call install,mmdebstrap,what a fresh Debian is made with); }

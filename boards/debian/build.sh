@@ -68,7 +68,7 @@ Architecture: $arch
 Maintainer: $maintainer
 Installed-Size: $(du -sk --exclude=DEBIAN "$tree" | cut -f1)
 Depends: $depends, init-system-helpers (>= 1.54), systemd
-Recommends: udev
+Recommends: procps, udev
 Section: non-free/science
 Priority: optional
 Description: vision-language runtime for small boards
