@@ -171,7 +171,7 @@ test-deb: deb tools-deb ## the package in a fresh Debian 12: install, upgrade, r
 	@lintian --fail-on error $(DEBS)/lookout_$(VERSION)_$(ARCH).deb
 	@boards/debian/chroot.sh $(ARCH) $(DEBS)/debian-$(ARCH).tar
 	@program=$(TARGET)/release/lookout; [ "$(ARCH)" = "$(HOST)" ] || program=$(A64); \
-	boards/debian/build.sh $(ARCH) $$program $(TARGET)/release/lookout $(DEBS) $(VERSION)+1 >/dev/null
+	COMPRESSION=gzip boards/debian/build.sh $(ARCH) $$program $(TARGET)/release/lookout $(DEBS) $(VERSION)+1 >/dev/null
 	@boards/debian/test.sh $(ARCH) $(DEBS)/debian-$(ARCH).tar $(DEBS)/lookout_$(VERSION)_$(ARCH).deb \
 	  $(DEBS)/lookout_$(VERSION)+1_$(ARCH).deb
 
