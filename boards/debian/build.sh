@@ -68,7 +68,7 @@ Version: $version
 Architecture: $arch
 Maintainer: $maintainer
 Installed-Size: $(du -sk --exclude=DEBIAN "$tree" | cut -f1)
-Depends: $depends, init-system-helpers (>= 1.54), systemd
+Depends: $depends, init-system-helpers (>= 1.51), systemd
 Recommends: procps, udev
 Section: non-free/science
 Priority: optional
