@@ -2,6 +2,7 @@
 
 CARGO    ?= cargo
 PROFILE  := --release --locked
+TARGET   := $(abspath $(or $(CARGO_TARGET_DIR),target))
 LOOKOUT   = $(CARGO) run $(PROFILE) --quiet --
 
 PICTURE  ?= models/demo.jpg
@@ -12,8 +13,8 @@ QUESTION ?= what colour is the bicycle?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm64 test-machine test-systemd test-miri test-recipe test-deb test-answers test-firmware test-boards lint doc deny \
-  bench bench-daemon soak stages search-million fmt bundle arm64 deb firmware \
+.PHONY: help demo test test-arm64 test-machine test-systemd test-miri test-recipe test-deb try-deb test-answers test-firmware test-boards \
+  lint doc deny bench bench-daemon soak stages search-million fmt bundle arm64 program deb firmware \
   tools tools-arm64 tools-bundle tools-daemon tools-deb tools-firmware tools-machine tools-zig
 
 help: ## list the targets
@@ -38,6 +39,8 @@ test: tools tools-bundle tools-daemon ## run every test: all features, the doc e
 	$(CARGO) build $(PROFILE) --no-default-features
 	$(CARGO) test $(PROFILE) --no-default-features --lib
 	@$(MAKE) --no-print-directory test-firmware
+	@if [ -n "$(HOST)" ] && [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory try-deb; \
+	else echo 'not Debian, or not root: the package was not installed anywhere'; fi
 	@if command -v dpkg >/dev/null; then $(MAKE) --no-print-directory test-machine; \
 	else echo 'not Debian: no kernel to be had for the test with a camera and GPIO'; fi
 	@if [ "$$(uname -sm)" != 'Linux x86_64' ]; then \
@@ -83,7 +86,6 @@ test-systemd: tools tools-machine ## boards/lookout.service in a real systemd: r
 	@tests/machine/systemd.sh "$${CARGO_TARGET_DIR:-target}/release"
 
 # The firmware is a workspace of its own, built for other processors. FIRMWARE is where it goes.
-TARGET   := $(abspath $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target))
 FIRMWARE := $(TARGET)/firmware
 PICO     := cd boards/pico && CARGO_TARGET_DIR='$(FIRMWARE)/build' $(CARGO)
 THUMBS   := thumbv6m-none-eabi thumbv7em-none-eabihf
@@ -108,9 +110,6 @@ test-firmware: firmware ## the firmware in emulators, beside the real daemon
 	@$(CARGO) build $(PROFILE)
 	@export LOOKOUT='$(TARGET)/release/lookout' FIRMWARE='$(FIRMWARE)'; \
 	  $(PICO) test --profile host --locked -- --test-threads 3 $(FIRMWARE_OPTIONS)
-
-test-boards: ## the long tests of boards
-	@$(MAKE) --no-print-directory test-firmware FIRMWARE_OPTIONS=--include-ignored
 
 tools-firmware:
 	@for target in $(THUMBS); do \
@@ -183,8 +182,7 @@ bundle: tools ## check every hash and stored answer of the default bundle
 	@$(LOOKOUT) bundle check models/default
 
 # ---- For boards -------------------------------------------------------------------------------------------------------
-# zig links against an old glibc, so that old systems run it too; 2.27 is JetPack 4's (Ubuntu 18.04).
-TARGET  := $(or $(CARGO_TARGET_DIR),target)
+# zig links against glibc 2.17, so that old systems run it too; JetPack 4 (Ubuntu 18.04) has 2.27.
 ZIG     ?= $(TARGET)/zig
 A64     := $(TARGET)/arm64/aarch64-unknown-linux-gnu/release/lookout
 ARCH    ?= $(shell dpkg --print-architecture 2>/dev/null || echo amd64)
@@ -192,11 +190,11 @@ HOST    := $(shell dpkg --print-architecture 2>/dev/null)
 DEBS    := $(TARGET)/debian
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
-arm64: tools tools-zig ## the program for 64-bit boards, for systems from glibc 2.27 on
+arm64: tools tools-zig ## the program for 64-bit boards, for systems from glibc 2.17 on
 	PATH="$(abspath $(ZIG))/bin:$$PATH" $(CARGO) zigbuild $(PROFILE) --target aarch64-unknown-linux-gnu.2.17 --target-dir $(TARGET)/arm64
 	@newest=$$(readelf -V $(A64) | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -Vu | tail -1); \
 	echo "$(A64): $$(stat -c %s $(A64)) bytes, needs glibc $$newest"; \
-	[ "$$(printf '%s\n2.27\n' "$$newest" | sort -V | tail -1)" = 2.27 ] || { echo 'that is newer than 2.27' >&2; exit 1; }
+	[ "$$(printf '%s\n2.17\n' "$$newest" | sort -V | tail -1)" = 2.17 ] || { echo 'that is newer than 2.17' >&2; exit 1; }
 
 tools-zig: $(ZIG)/bin/cargo-zigbuild
 	@command -v readelf >/dev/null || { $(call install,binutils,readelf); }
@@ -208,28 +206,42 @@ $(ZIG)/bin/cargo-zigbuild: boards/debian/requirements.txt
 	$(ZIG)/bin/pip install --quiet --requirement boards/debian/requirements.txt
 	@touch $@
 
-deb: tools ## the Debian package; ARCH=arm64 for 64-bit boards
-	@$(CARGO) build $(PROFILE)
-	@command -v readelf >/dev/null || { $(call install,binutils,readelf); }
-	@if [ "$(ARCH)" = "$(HOST)" ]; then program=$(TARGET)/release/lookout; \
-	elif [ "$(ARCH)" = arm64 ]; then $(MAKE) --no-print-directory arm64 && program=$(A64); \
-	else echo 'packages are made for amd64 and arm64' >&2; exit 1; fi; \
-	boards/debian/build.sh $(ARCH) $$program $(TARGET)/release/lookout $(DEBS)
+PROGRAM  = $(if $(filter $(HOST),$(ARCH)),$(TARGET)/release/lookout,$(A64))
+PACKAGE  = boards/debian/build.sh $(ARCH) $(PROGRAM) $(TARGET)/release/lookout
 
-# Root alone can make a fresh Debian to try it in.
-test-deb: deb tools-deb ## the package in a fresh Debian 12: install, upgrade, remove, purge, lintian; ARCH=arm64 too
-	@lintian --fail-on error $(DEBS)/lookout_$(VERSION)_$(ARCH).deb
+# The program for ARCH, and the one for this machine, which prints the manual.
+program: tools $(if $(filter $(HOST),$(ARCH)),,arm64)
+	@case $(ARCH) in $(HOST) | arm64) ;; *) echo 'packages are made for this machine and for arm64' >&2; exit 1 ;; esac
+	@command -v readelf >/dev/null || { $(call install,binutils,readelf); }
+	@$(CARGO) build $(PROFILE)
+
+deb: program ## the Debian package; ARCH=arm64 for 64-bit boards
+	@$(PACKAGE) $(DEBS)
+
+test-deb: program ## the package in a fresh Debian 12: install, upgrade, remove, purge, lintian; ARCH=arm64 too
+	@$(MAKE) --no-print-directory try-deb
+
+# Of the program that is there. Root alone can make a fresh Debian to try it in.
+try-deb: tools-deb
+	@mkdir -p $(DEBS)/try
+	@COMPRESSION=gzip $(PACKAGE) $(DEBS)/try >/dev/null
+	@COMPRESSION=gzip $(PACKAGE) $(DEBS)/try $(VERSION)+1 >/dev/null
+	@lintian --fail-on error --quiet $(DEBS)/try/lookout_$(VERSION)_$(ARCH).deb
 	@boards/debian/chroot.sh $(ARCH) $(DEBS)/debian-$(ARCH).tar
-	@program=$(TARGET)/release/lookout; [ "$(ARCH)" = "$(HOST)" ] || program=$(A64); \
-	boards/debian/build.sh $(ARCH) $$program $(TARGET)/release/lookout $(DEBS) $(VERSION)+1 >/dev/null
-	@boards/debian/test.sh $(ARCH) $(DEBS)/debian-$(ARCH).tar $(DEBS)/lookout_$(VERSION)_$(ARCH).deb \
-	  $(DEBS)/lookout_$(VERSION)+1_$(ARCH).deb
+	@boards/debian/test.sh $(ARCH) $(DEBS)/debian-$(ARCH).tar $(DEBS)/try/lookout_$(VERSION)_$(ARCH).deb \
+	  $(DEBS)/try/lookout_$(VERSION)+1_$(ARCH).deb
+
+# Builds the program for arm64 first: 17 minutes of a core.
+test-boards: ## the long tests: the firmware, the package and the program for arm64, emulated
+	@$(MAKE) --no-print-directory test-firmware FIRMWARE_OPTIONS=--include-ignored
+	@$(MAKE) --no-print-directory test-deb ARCH=arm64
+	@$(MAKE) --no-print-directory test-answers
 
 test-answers: arm64 tools-arm64 tools-deb ## the arm64 program's answers on emulated processors, against this machine's
 	@$(CARGO) build $(PROFILE)
 	@boards/debian/chroot.sh arm64 $(DEBS)/debian-arm64.tar
-	@mkdir -p $(DEBS)/arm64-libc && tar -xf $(DEBS)/debian-arm64.tar -C $(DEBS)/arm64-libc --wildcards './lib' './lib/*' './usr/lib/aarch64-linux-gnu/*' './usr/lib/ld-linux-aarch64.so.1'
-	@boards/debian/answers.sh $(A64) $(TARGET)/release/lookout $(DEBS)/arm64-libc $(foreach pair,$(ARM64),$(firstword $(subst :, ,$(pair))))
+	@[ -d $(DEBS)/arm64-root ] || { mkdir -p $(DEBS)/arm64-root && tar -xf $(DEBS)/debian-arm64.tar -C $(DEBS)/arm64-root; }
+	@boards/debian/answers.sh $(A64) $(TARGET)/release/lookout $(DEBS)/arm64-root $(foreach pair,$(ARM64),$(firstword $(subst :, ,$(pair))))
 
 tools-deb:
 	@command -v mmdebstrap >/dev/null || { $(call install,mmdebstrap,what a fresh Debian is made with); }

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes the package of a program that is built already.
 # usage: boards/debian/build.sh ARCH PROGRAM NATIVE OUT [VERSION]
+# COMPRESSION=gzip is quicker than the usual xz, and larger.
 # NATIVE is the same program for this machine, which prints the man page and the completions.
 set -eu
 
@@ -67,8 +68,8 @@ Version: $version
 Architecture: $arch
 Maintainer: $maintainer
 Installed-Size: $(du -sk --exclude=DEBIAN "$tree" | cut -f1)
-Depends: $depends, init-system-helpers (>= 1.54), systemd
-Recommends: udev
+Depends: $depends, init-system-helpers (>= 1.51), systemd
+Recommends: procps, udev
 Section: non-free/science
 Priority: optional
 Description: vision-language runtime for small boards
@@ -83,5 +84,5 @@ chmod 644 "$tree/DEBIAN/control"
 find "$tree" -type d -exec chmod 755 {} +
 find "$tree" -exec touch -h -d "@$date" {} +
 mkdir -p "$out"
-SOURCE_DATE_EPOCH=$date dpkg-deb --build --root-owner-group -Zxz "$tree" "$out/lookout_${version}_$arch.deb" >/dev/null
+SOURCE_DATE_EPOCH=$date dpkg-deb --build --root-owner-group -Z"${COMPRESSION:-xz}" "$tree" "$out/lookout_${version}_$arch.deb" >/dev/null
 echo "$out/lookout_${version}_$arch.deb"

@@ -10,5 +10,5 @@ if [ "$arch" != "$(dpkg --print-architecture)" ]; then "$(dirname "$0")/emulate.
 mkdir -p "$(dirname "$out")"
 echo "making a fresh Debian 12 for $arch"
 mmdebstrap --quiet --mode=root --architectures="$arch" --variant=minbase --include=systemd,systemd-sysv,udev \
-  --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$out.part"
-mv "$out.part" "$out"
+  --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$out.part.tar"
+mv "$out.part.tar" "$out"
