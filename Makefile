@@ -91,7 +91,8 @@ PICO     := cd boards/pico && CARGO_TARGET_DIR='$(FIRMWARE)/build' $(CARGO)
 THUMBS   := thumbv6m-none-eabi thumbv7em-none-eabihf
 
 firmware: tools tools-firmware ## the Pico's firmware and the emulated Cortex-M4's, with their sizes
-	@$(PICO) build $(PROFILE) --package lookout-pico --package lookout-client --target thumbv6m-none-eabi
+	@$(PICO) build $(PROFILE) --package lookout-client --target thumbv6m-none-eabi
+	@$(PICO) build $(PROFILE) --package lookout-pico --target thumbv6m-none-eabi
 	@$(PICO) build $(PROFILE) --package lookout-mps2 --target thumbv7em-none-eabihf
 	@$(PICO) build --profile host --locked --package lookout-bench-pico
 	@cp '$(FIRMWARE)/build/thumbv6m-none-eabi/release/lookout-pico' '$(FIRMWARE)/lookout-pico.elf'
@@ -137,11 +138,14 @@ lint: tools ## formatting, clippy without warnings, dependencies (where cargo-de
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(PROFILE) --all-targets -- -D warnings
 	$(CARGO) clippy $(PROFILE) --all-targets --no-default-features -- -D warnings
+	$(PICO) fmt --all --check
+	$(PICO) clippy --profile host --locked --all-targets -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(MAKE) --no-print-directory deny; \
 	else echo 'cargo-deny is not installed: licences and sources of the dependencies were not checked'; fi
 
 deny: ## licences, sources and bans of the dependencies (needs cargo-deny)
 	$(CARGO) deny --locked check licenses bans sources
+	cd boards/pico && $(CARGO) deny --locked --config ../../deny.toml check licenses bans sources
 
 doc: tools ## the library's documentation, without warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(PROFILE) --no-deps
