@@ -13,6 +13,7 @@ use crate::{Code, Error, Result};
 use super::config::{BoardConfig, Deed};
 use super::debounce::Debounced;
 use super::outputs::hold;
+use super::polarity::Polarity;
 
 /// How often inputs are read.
 const EVERY: Duration = Duration::from_millis(10);
@@ -37,7 +38,7 @@ impl Inputs {
             let pin = InputPin::try_from(request).map_err(|error| {
                 Error::new(Code::Config, format!("GPIO {name}: {error}"), "`gpioinfo` lists the lines")
             })?;
-            pins.push((name.clone(), input.deed, Debounced::new(pin)));
+            pins.push((name.clone(), input.deed, Debounced::new(Polarity::new(pin, input.active_low))));
         }
         if pins.is_empty() {
             return Ok(None);
@@ -60,7 +61,7 @@ impl Drop for Inputs {
     }
 }
 
-fn read(mut pins: Vec<(String, Deed, Debounced<InputPin>)>, act: &Act, ending: &Receiver<()>) {
+fn read(mut pins: Vec<(String, Deed, Debounced<Polarity<InputPin>>)>, act: &Act, ending: &Receiver<()>) {
     let mut said = Said::default();
     while matches!(ending.recv_timeout(EVERY), Err(RecvTimeoutError::Timeout)) {
         for (name, deed, pin) in &mut pins {

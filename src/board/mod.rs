@@ -4,6 +4,7 @@ mod config;
 mod debounce;
 mod inputs;
 mod outputs;
+mod polarity;
 pub mod service;
 mod thermal;
 

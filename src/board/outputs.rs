@@ -11,6 +11,7 @@ use gpiocdev::request::{Builder, Request};
 use crate::{Code, Error, Result};
 
 use super::config::{BoardConfig, Line, Pin};
+use super::polarity::Polarity;
 
 /// Something that is on or off.
 pub trait Switch: Send {
@@ -36,14 +37,11 @@ impl Outputs {
         let mut outputs = Self::default();
         for (name, pin) in &config.outputs {
             let mut request = Request::builder();
-            request.as_output(Value::Inactive);
-            outputs.add(
-                name,
-                Box::new(
-                    gpiocdev_embedded_hal::OutputPin::try_from(hold(name, pin, request)?)
-                        .map_err(|error| refused(name, &error.to_string()))?,
-                ),
-            );
+            // As voltage: what is off at low is low.
+            request.as_output(if pin.active_low { Value::Active } else { Value::Inactive });
+            let line = gpiocdev_embedded_hal::OutputPin::try_from(hold(name, pin, request)?)
+                .map_err(|error| refused(name, &error.to_string()))?;
+            outputs.add(name, Box::new(Polarity::new(line, pin.active_low)));
         }
         Ok(outputs)
     }
@@ -73,7 +71,7 @@ impl Drop for Outputs {
     }
 }
 
-/// Takes hold of the line of a pin, set up as `request` says.
+/// Takes hold of the line of a pin, set up as `request` says. On and off are the business of [`Polarity`].
 pub(super) fn hold(name: &str, pin: &Pin, mut request: Builder) -> Result<Request> {
     let open = |path: &Path| {
         Chip::from_path(path).map_err(|error| {
@@ -97,9 +95,6 @@ pub(super) fn hold(name: &str, pin: &Pin, mut request: Builder) -> Result<Reques
         }
     };
     request.on_chip(chip.path()).with_consumer("lookout");
-    if pin.active_low {
-        request.as_active_low();
-    }
     request.with_line(offset).request().map_err(|error| refused(name, &why_not(&chip, offset, &error)))
 }
 

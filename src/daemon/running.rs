@@ -23,8 +23,9 @@ use super::config::{CameraSection, Config};
 use super::hub::{Hub, Kept, held};
 use super::keeper;
 
-/// Reports that may wait for the keeper.
-const REPORTS: usize = 256;
+/// Reports that may wait for the keeper: a disk that is busy with others may take nothing for seconds, while hundreds of
+/// triggers begin. One is about 2 KB, beside its picture, which all events of a frame share.
+const REPORTS: usize = 4096;
 
 /// How long ending may take, and how much of it the links have.
 const ENDING: Duration = Duration::from_millis(1_800);
