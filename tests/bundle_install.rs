@@ -37,7 +37,7 @@ fn version_in_use(into: &Path) -> String {
 #[test]
 fn a_newer_one_takes_its_place_an_older_one_is_refused_and_back_returns() {
     let into = folder();
-    install(&version("5.1").path().to_owned(), into.path(), &[]).good();
+    install(version("5.1").path(), into.path(), &[]).good();
     let newer = version("5.10");
     let reply = install(newer.path(), into.path(), &["--json"]).good().json();
     assert_eq!(reply["changed"], true);

@@ -69,10 +69,10 @@ impl Image {
         };
         let meta = file.metadata().ok().filter(|meta| meta.is_file());
         match meta.map(|meta| meta.len()) {
-            None => return refuse("is no file".to_owned(), "name an image of a card, NAME.img"),
-            Some(0) => return refuse("is empty".to_owned(), "make or fetch it again"),
+            None => refuse("is no file".to_owned(), "name an image of a card, NAME.img"),
+            Some(0) => refuse("is empty".to_owned(), "make or fetch it again"),
             Some(_) if packed(&file) => {
-                return refuse("is compressed".to_owned(), "unpack it first: xz -d, gunzip, unzstd or unzip");
+                refuse("is compressed".to_owned(), "unpack it first: xz -d, gunzip, unzstd or unzip")
             }
             Some(bytes) => Ok(Self { file, name, bytes }),
         }
