@@ -4,7 +4,7 @@ For the dev pictures: the caption said (beam), five sampled ones, and how alike 
 `lookout caption --samples 5` reports it. A caption counts as wrong where its CIDEr-D is in the lowest third. Printed is the
 AUROC of the agreement, of the cosine of picture and caption (`check`), and of the speaker's own mean log-probability.
 
-    PYTHONPATH=. python tried/agreement.py
+    python tried/agreement.py      with `models/recipe` on PYTHONPATH
 """
 
 import torch
