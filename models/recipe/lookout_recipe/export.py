@@ -17,6 +17,7 @@ from .minilm import tokenizer
 from .model import CONTEXT, EMBEDDING, GRID, PATCH, Grounder, ImageHead, Speaker, TextTower
 from .paths import BUNDLE, WORK, record
 from .text import PROMPTS as TEMPLATES
+from .voice import BEAMS, LENGTH_PENALTY, MAX_TOKENS
 from .words import ANSWER, END, QUESTION, START, speaker_tokenizer
 
 TWINS = WORK / "twins"
@@ -206,7 +207,7 @@ def write_manifest(speaker: Speaker) -> None:
         "",
         "[speaker]",
         f"start = {quote(START)}\nend = {quote(END)}\nquestion = {quote(QUESTION)}\nanswer = {quote(ANSWER)}",
-        "max_tokens = 24\nbeams = 3\nlength_penalty = 0.7",
+        f"max_tokens = {MAX_TOKENS}\nbeams = {BEAMS}\nlength_penalty = {LENGTH_PENALTY}",
         f"layers = {len(speaker.blocks)}\nheads = {speaker.blocks[0].heads}\nhead_width = {speaker.blocks[0].width // speaker.blocks[0].heads}",
     ]
     for role, (name, form) in FILES.items():
