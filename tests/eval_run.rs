@@ -31,17 +31,17 @@ fn demo_view() -> View {
     looker().look(&Picture::open(&demo()).unwrap()).unwrap()
 }
 
-fn coffee() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/towers/coffee.png")
+fn temple() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/towers/china.png")
 }
 
-/// Measures `task` over `rows` with an archive that holds the demo picture as `demo.jpg` and another as `coffee.png`.
+/// Measures `task` over `rows` with an archive that holds the demo picture as `demo.jpg` and another as `temple.png`.
 fn measure(task: Task, rows: &[Value]) -> Result<Map<String, Value>, Error> {
     let folder = TempDir::new().unwrap();
     let (images, jsonl) = (folder.path().join("x.tar"), folder.path().join("x.jsonl"));
     let mut archive = tar::Builder::new(File::create(&images).unwrap());
     archive.append_path_with_name(demo(), "demo.jpg").unwrap();
-    archive.append_path_with_name(coffee(), "coffee.png").unwrap();
+    archive.append_path_with_name(temple(), "temple.png").unwrap();
     archive.finish().unwrap();
     let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
     fs::write(&jsonl, lines.join("\n")).unwrap();
@@ -105,18 +105,18 @@ fn none_is_judged_with_and_without_the_pictures_own_label() {
 
 #[test]
 fn sentences_about_the_picture_are_told_from_those_about_another() {
-    let (dog, cup) = ("a dog sits next to a bicycle", "a cup of coffee on a wooden table");
+    let (dog, house) = ("a dog sits next to a bicycle", "people walk in front of a building");
     let row =
         |image: &str, own: &str, wrong: &str| json!({"image": image, "captions": [own], "swapped": [[own, wrong]]});
-    let right = measure(Task::Check, &[row("demo.jpg", dog, cup), row("coffee.png", cup, dog)]).unwrap();
+    let right = measure(Task::Check, &[row("demo.jpg", dog, house), row("temple.png", house, dog)]).unwrap();
     assert_eq!(
         (&right["auroc_other"], &right["auroc_swapped"], &right["n"]),
         (&json!(100.0), &json!(100.0), &json!(6))
     );
-    let turned = measure(Task::Check, &[row("demo.jpg", cup, dog), row("coffee.png", dog, cup)]).unwrap();
+    let turned = measure(Task::Check, &[row("demo.jpg", house, dog), row("temple.png", dog, house)]).unwrap();
     assert_eq!((&turned["auroc_other"], &turned["auroc_swapped"]), (&json!(0.0), &json!(0.0)));
     assert!(turned["ece"].as_f64() > right["ece"].as_f64(), "{turned:?} {right:?}");
-    let plain = [("demo.jpg", dog), ("coffee.png", cup)].map(|(image, own)| json!({"image": image, "captions": [own]}));
+    let plain = [("demo.jpg", dog), ("temple.png", house)].map(|(image, own)| json!({"image": image, "captions": [own]}));
     let plain = measure(Task::Check, &plain).unwrap();
     assert_eq!((plain.get("auroc_swapped"), &plain["n"]), (None, &json!(4)));
 }

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from .model import PATCH, Speaker
 from .words import ANSWER, END, QUESTION, START
 
-MAX_TOKENS, MAX_ANSWER, BEAMS, LENGTH_PENALTY, REPEATED_RUN = 24, 12, 3, 1.5, 3
+MAX_TOKENS, MAX_ANSWER, BEAMS, LENGTH_PENALTY, REPEATED_RUN = 24, 12, 3, 1.0, 3
 
 
 class Stream:
