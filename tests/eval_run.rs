@@ -116,7 +116,8 @@ fn sentences_about_the_picture_are_told_from_those_about_another() {
     let turned = measure(Task::Check, &[row("demo.jpg", house, dog), row("temple.png", dog, house)]).unwrap();
     assert_eq!((&turned["auroc_other"], &turned["auroc_swapped"]), (&json!(0.0), &json!(0.0)));
     assert!(turned["ece"].as_f64() > right["ece"].as_f64(), "{turned:?} {right:?}");
-    let plain = [("demo.jpg", dog), ("temple.png", house)].map(|(image, own)| json!({"image": image, "captions": [own]}));
+    let plain =
+        [("demo.jpg", dog), ("temple.png", house)].map(|(image, own)| json!({"image": image, "captions": [own]}));
     let plain = measure(Task::Check, &plain).unwrap();
     assert_eq!((plain.get("auroc_swapped"), &plain["n"]), (None, &json!(4)));
 }
