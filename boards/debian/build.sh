@@ -69,7 +69,7 @@ Architecture: $arch
 Maintainer: $maintainer
 Installed-Size: $(du -sk --exclude=DEBIAN "$tree" | cut -f1)
 Depends: $depends, init-system-helpers (>= 1.51), systemd
-Recommends: procps, udev
+Recommends: udev
 Section: non-free/science
 Priority: optional
 Description: vision-language runtime for small boards

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -22,10 +22,6 @@ use super::bundles::{self, Bundles};
 use super::config::{CameraSection, Config};
 use super::hub::{Hub, Kept, held};
 use super::keeper;
-
-/// Reports that may wait for the keeper: a disk that is busy with others may take nothing for seconds, while hundreds of
-/// triggers begin. One is about 2 KB, beside its picture, which all events of a frame share.
-const REPORTS: usize = 4096;
 
 /// How long ending may take, and how much of it the links have.
 const ENDING: Duration = Duration::from_millis(1_800);
@@ -122,7 +118,7 @@ impl Daemon {
         let bell = bounded(1);
         let cameras = config.cameras.iter().map(|section| open_camera(section, &bell.0)).collect::<Result<Vec<_>>>()?;
         let eyes = config.cameras.iter().zip(&cameras).map(|(section, camera)| eye(section, camera)).collect();
-        let (reports, reported) = bounded(REPORTS);
+        let (reports, reported) = unbounded();
         let setup = Setup { eyes, bell: bell.1.clone(), triggers, armed: kept.armed, last_id: store.last_id() };
         let watch = Watch::start(looker.clone(), setup, reports)?;
         let hub = Arc::new(Hub::new(config.clone(), looker, watch, store, cameras, kept.edits));

@@ -28,8 +28,12 @@ use super::trigger::Trigger;
 /// How long a caption or boxes may hold up the message of an event.
 const MOST_SPEAKING: Duration = Duration::from_secs(2);
 
-/// How long the watch waits for the keeper of the memory.
-const MOST_WAITING: Duration = Duration::from_secs(1);
+/// How many reports may wait for the keeper of the memory with their pictures; of what comes then the event alone waits,
+/// which takes little memory, so that a slow disk costs pictures before it costs events.
+const PICTURES_WAITING: usize = 256;
+
+/// How many reports may wait at all. A disk that takes none for hours has failed.
+const REPORTS_WAITING: usize = 65_536;
 
 /// How often time is looked at while something is pending, and while nothing is.
 const TICK: Duration = Duration::from_millis(100);
@@ -222,7 +226,7 @@ impl Watcher {
     /// Makes the message of a step and lets it out.
     fn tell(&mut self, at: usize, place: usize, step: Step) {
         let name = self.seen[at].name.clone();
-        let report = match step {
+        let mut report = match step {
             Step::Begin => self.begin(at, place),
             Step::Update | Step::End => {
                 let armed = &mut self.plan.armed[place];
@@ -251,9 +255,13 @@ impl Watcher {
             event.score
         );
         self.pulse.told(event.phase);
-        if let Err(error) = self.reports.send_timeout(report, MOST_WAITING) {
-            let cause = error.to_string();
-            log::error!("event {} is lost, as the memory takes none: {cause}", error.into_inner().event.id);
+        let (id, waiting) = (report.event.id, self.reports.len());
+        if waiting >= PICTURES_WAITING {
+            (report.jpeg, report.embedding) = (None, None);
+            log::warn!("event {id} is kept without its picture: {waiting} reports wait for the memory");
+        }
+        if waiting >= REPORTS_WAITING || self.reports.send(report).is_err() {
+            log::error!("event {id} is lost: the memory has taken none for too long");
         }
     }
 
