@@ -122,7 +122,7 @@ tools-daemon:
 	@command -v chromium >/dev/null || { $(call install,chromium,the browser that the page is tested in); }
 	@command -v mosquitto_pub >/dev/null || { $(call install,mosquitto-clients,the MQTT clients); }
 
-RECIPE_TRIAL := models/recipe/work/miniature
+RECIPE_TRIAL := $(TARGET)/recipe-miniature
 
 test-recipe: tools ## the whole training recipe on 20 made-up pictures (needs Python 3.11; installs PyTorch on first use)
 	@rm -rf $(RECIPE_TRIAL)
