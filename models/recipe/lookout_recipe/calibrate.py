@@ -47,7 +47,7 @@ def auroc(values: torch.Tensor, truth: torch.Tensor) -> float:
     rank = values.argsort().argsort().double() + 1
     good = truth.bool()
     n, m = good.sum().item(), (~good).sum().item()
-    return (rank[good].sum().item() - n * (n + 1) / 2) / (n * m)
+    return (rank[good].sum().item() - n * (n + 1) / 2) / (n * m) if n and m else 0.5
 
 
 @torch.inference_mode()

@@ -161,7 +161,7 @@ def caption_loss(speaker, patches, teaching, group, flip, dice, count: int):
 def answer_loss(speaker, look, teaching, count: int, views: int, dice, more=None):
     """Of `count` questions about rooms; `look(view, places)` gives their patch tokens. `more`: patch tokens, prompts and
     answers of other pictures."""
-    questions, view = dice.sample(teaching.daquar, count), dice.randrange(views)
+    questions, view = dice.sample(teaching.daquar, min(count, len(teaching.daquar))), dice.randrange(views)
     seen = look(view, [q[0] for q in questions])
     pairs = []
     for _, ask, answers in questions:
@@ -225,7 +225,7 @@ def main() -> None:
     trained = [p for m in (head, speaker, grounder) for p in m.parameters() if p.requires_grad]
     groups = [{"params": [p for p in trained if p.ndim > 1], "weight_decay": 0.03}, {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, options.rate, betas=(0.9, 0.98))
-    each = len(teaching.rows) // BATCH
+    each = max(len(teaching.rows) // BATCH, 1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.rate, passes * each, pct_start=0.06)
     first = 0
     if path.exists():

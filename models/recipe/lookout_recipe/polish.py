@@ -73,7 +73,7 @@ def main() -> None:
     dev = all_patches(head, Views(head, "flickr8k/dev", 0))
     worth = Worth([[clean(c) for c in row["captions"]] for row in teaching.rows])
     optimiser = torch.optim.AdamW(speaker.parameters(), asked.rate, betas=(0.9, 0.98), weight_decay=0.01)
-    each = asked.steps or len(teaching.rows) // BATCH
+    each = asked.steps or max(len(teaching.rows) // BATCH, 1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, asked.rate, asked.passes * each, pct_start=0.1, final_div_factor=50)
     first = 0
     if path.exists() and torch.equal((state := torch.load(path, weights_only=False))["of"], before["table.weight"]):

@@ -79,7 +79,7 @@ class Questions:
         every, self.choices = sorted({*self.names}), []
         for i in range(0, len(rows), 2):
             used = {w for c in rows[i]["captions"] for w in words(c)}
-            missing = [w for w in dice.sample(common, 6) if w not in used and w.removesuffix("s") not in used and f"{w}s" not in used]
+            missing = [w for w in dice.sample(common, min(6, len(common))) if w not in used and w.removesuffix("s") not in used and f"{w}s" not in used]
             self.asked += [("dev", i, h, 1) for h in dice.sample(heads[i], min(3, len(heads[i])))] + [("dev", i, w, 0) for w in missing[:3]]
             if heads[i] and missing:
                 self.choices.append(("dev", i, [dice.choice(heads[i]), *missing]))
