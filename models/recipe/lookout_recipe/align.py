@@ -25,7 +25,7 @@ import torch.nn.functional as F
 
 from . import data, features, pool, trunk
 from .model import ImageHead, TextTower
-from .paths import SEED, WORK, record
+from .paths import SEED, WORK, keep, record
 from .teaching import ALIKE, Meaning, Pool, Teaching, ways_to_say
 from .text import encode, padded
 
@@ -196,7 +196,7 @@ def main(passes: int, start: Path | None, rate: float) -> None:
         if epoch % 4 == 3 or epoch == passes - 1:
             print(evaluate(*kept), flush=True)
         state = {"head": kept[0].state_dict(), "tower": kept[1].state_dict(), "training": both.state_dict(), "mean": mean.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "scale": scale.data, "pass": epoch + 1}
-        torch.save(state, path.with_suffix(".tmp")), path.with_suffix(".tmp").replace(path)
+        keep(path, state)
     record("align", passes=passes, seconds=round(time.time() - began), **evaluate(*mean.module))
 
 

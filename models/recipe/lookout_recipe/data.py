@@ -31,6 +31,12 @@ def pictures(name: str, size: int, wanted: list[str]):
             yield np.asarray(picture.resize((size, size), Image.BICUBIC))
 
 
+def class_names() -> dict[str, str]:
+    """ImageNet-1k names by WordNet id."""
+    with open(DATA / "imagenet-sample" / "labels.jsonl") as lines:
+        return {row["image"].removesuffix(".jpg"): row["label"] for row in map(json.loads, lines)}
+
+
 def sentences() -> list[str]:
     with gzip.open(DATA / "text" / "flickr30k-sentences.txt.gz", "rt") as lines:
         return [line.strip() for line in lines if line.strip()]

@@ -13,21 +13,17 @@ import torch
 from . import data, features
 from .align import embed_texts, encode
 from .export import trained
-from .patch import Views, grounding, grounding_loss, mirrored
-from .paths import SEED, WORK, record
+from .patch import Views, at_most_four, grounding, grounding_loss, mirrored, phrases_of
+from .paths import SEED, WORK, keep, record
 from .teaching import in_view
 
 PASSES, BATCH, PHRASES, RATE, KEEP = 6, 24, 9, 6e-4, 0.998
 
 
-def phrases_of(rows) -> list[list[tuple[str, list]]]:
-    return [[(p["phrase"].lower(), p["boxes"]) for p in row["phrases"] if p["boxes"]] for row in rows]
-
-
 def targets(boxes, window) -> torch.Tensor | None:
     """Corners `[4, 4]` in the view, NaN where there are fewer than four boxes; None where none is left."""
     seen = [corners for box in boxes[:4] if (corners := in_view(box, window))]
-    return torch.tensor(seen + [[float("nan")] * 4] * (4 - len(seen))) if seen else None
+    return at_most_four(seen) if seen else None
 
 
 class Lesson:
@@ -35,7 +31,7 @@ class Lesson:
 
     def __init__(self, phrases, group, which, windows, dice):
         self.owners, self.phrases, self.targets = [], [], []
-        nothing = torch.full((4, 4), float("nan"))
+        nothing = at_most_four([])
         for n, (i, v) in enumerate(zip(group, which)):
             flipped = windows[v][i][4]
             fit = [(p, boxes) for p, boxes in phrases[i] if not (flipped and mirrored(" " + p))]
@@ -96,7 +92,7 @@ def main(passes: int) -> None:
             if step % 50 == 49:
                 print(epoch, step, round(total / (step + 1), 3), round(time.time() - began), "s", flush=True)
         state = {"grounder": mean.module.state_dict(), "training": grounder.state_dict(), "mean": mean.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "pass": epoch + 1}
-        torch.save(state, path.with_suffix(".tmp")), path.with_suffix(".tmp").replace(path)
+        keep(path, state)
         print("dev grounding", grounding(head, text, mean.module), flush=True)
     record("ground", passes=passes, seconds=round(time.time() - began), **grounding(head, text, mean.module, 1000))
 

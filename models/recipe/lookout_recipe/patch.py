@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from . import data, features, trunk
 from .align import embed_texts, encode, load_text
 from .model import GRID, Grounder, ImageHead, Speaker
-from .paths import SEED, WORK, record
+from .paths import SEED, WORK, keep, record
 from .words import ANSWER, END, QUESTION, START, asked_of_phrases, clean, speaker_tokenizer
 
 PASSES, BATCH, SPOKEN, PHRASES, QUESTIONS = 9, 48, 3, 2, 24
@@ -63,7 +63,7 @@ def all_patches(head: ImageHead, view: "Views") -> torch.Tensor:
 def question_views(head: ImageHead) -> list["Views"]:
     """Whole, mirrored, and two crops. Computed at first use, as only answers need them."""
     if not (WORK / "features" / f"daquar-train-{ROOM_VIEWS - 1}.json").exists():
-        body = trunk.pretrained().to(memory_format=torch.channels_last).bfloat16()
+        body = trunk.quick()
         for variant in range(1, ROOM_VIEWS):
             features.cache(body, "daquar/train", variant)
     return [Views(head, "daquar/train", variant) for variant in range(ROOM_VIEWS)]
@@ -106,6 +106,10 @@ def mirrored(text: str) -> bool:
     return " left" in text or " right" in text
 
 
+def phrases_of(rows) -> list[list[tuple[str, list]]]:
+    return [[(p["phrase"].lower(), p["boxes"]) for p in row["phrases"] if p["boxes"]] for row in rows]
+
+
 class Teaching:
     """Everything that is said and pointed at in the train pictures, as token ids and phrase embeddings."""
 
@@ -124,7 +128,7 @@ class Teaching:
         self.daquar = [q for q in asked if q[0] % HELD_QUESTIONS and q[2]]
         left, right = tok.token_to_id("left"), tok.token_to_id("right")
         self.other_side = {left: right, right: left}
-        self.phrases = [[(p["phrase"].lower(), p["boxes"]) for p in row["phrases"] if p["boxes"]] for row in self.rows]
+        self.phrases = phrases_of(self.rows)
         unique = sorted({p for row in self.phrases for p, _ in row})
         self.at = {p: i for i, p in enumerate(unique)}
         self.embedded = embed_texts(text, encode(unique)) if text else None
@@ -141,10 +145,15 @@ def said(rows: list[tuple[list[int], list[int]]]):
     return ids, want
 
 
+def at_most_four(boxes: list[list[float]]) -> torch.Tensor:
+    """`[4, 4]`, NaN where there are fewer than four boxes."""
+    return torch.tensor(boxes + [[float("nan")] * 4] * (4 - len(boxes)))
+
+
 def corners(boxes, flip: bool):
     made = [[x, y, x + w, y + h] for x, y, w, h in boxes[:4]]
     made = [[1 - x1, y0, 1 - x0, y1] if flip else [x0, y0, x1, y1] for x0, y0, x1, y1 in made]
-    return torch.tensor(made + [[float("nan")] * 4] * (4 - len(made))).clamp(0, 1)
+    return at_most_four(made).clamp(0, 1)
 
 
 def caption_loss(speaker, patches, teaching, group, flip, dice, count: int):
@@ -248,7 +257,7 @@ def main() -> None:
             if step % 25 == 24:
                 print(epoch, step, [round(v / (step + 1), 3) for v in sums.tolist()], round(time.time() - began), "s", flush=True)
         state = {"head": head.state_dict(), "speaker": speaker.state_dict(), "grounder": grounder.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "pass": epoch + 1}
-        torch.save(state, path.with_suffix(".tmp")), path.with_suffix(".tmp").replace(path)
+        keep(path, state)
         if epoch % 3 == 2 or epoch == passes - 1:
             print("dev grounding", grounding(head, text, grounder), flush=True)
     record("patch", passes=passes, seconds=round(time.time() - began), losses=[round(v / each, 3) for v in sums.tolist()], **grounding(head, text, grounder))

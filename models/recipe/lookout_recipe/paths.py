@@ -21,3 +21,11 @@ def record(stage: str, **result) -> None:
     with open(LOG, "a") as log:
         log.write(json.dumps(row) + "\n")
     print(json.dumps(row), flush=True)
+
+
+def keep(path: Path, state: dict) -> None:
+    """Saves a checkpoint whole or not at all."""
+    import torch
+
+    torch.save(state, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)

@@ -19,7 +19,7 @@ from . import data
 from .marks import measure
 from .model import Speaker
 from .patch import Teaching, Views, all_patches, answer_loss, caption_loss, question_views, tower
-from .paths import SEED, WORK, record
+from .paths import SEED, WORK, keep, record
 from .voice import LENGTH_PENALTY, sample
 from .words import END, START, clean, speaker_tokenizer
 from .worth import Worth
@@ -108,17 +108,13 @@ def main() -> None:
             if step % 25 == 24:
                 print(epoch, step, [round(v / (step + 1), 3) for v in sums.tolist()], round(time.time() - began), "s", flush=True)
         state = {"mean": mean.state_dict(), "learning": speaker.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "pass": epoch + 1, "of": before["table.weight"]}
-        replace(path, state)
+        keep(path, state)
         if epoch % MEASURED == MEASURED - 1 and epoch < asked.passes - 1:
             print("dev", measure(mean, dev, rooms[0], tok, False), round(time.time() - began), "s", flush=True)
     mean.load_state_dict({k: before[k].lerp(v, asked.share) for k, v in mean.state_dict().items()})
     # Read anew: the grounder may have been trained meanwhile.
-    replace(patched, torch.load(patched, weights_only=False) | {"speaker": mean.state_dict(), "speaker_before": before})
+    keep(patched, torch.load(patched, weights_only=False) | {"speaker": mean.state_dict(), "speaker_before": before})
     record("polish", passes=asked.passes, share=asked.share, length_penalty=LENGTH_PENALTY, seconds=round(time.time() - began), **measure(mean, dev, rooms[0], tok))
-
-
-def replace(path, state: dict) -> None:
-    torch.save(state, path.with_suffix(".tmp")), path.with_suffix(".tmp").replace(path)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from . import data, trunk
-from .features import CHUNK, FINE_TOKENS, SIZE, view
+from .features import CHUNK, FINE_TOKENS, SIZE, through, tokens, view
 from .paths import SEED, WORK, record
 
 POOL = Path(os.environ.get("LOOKOUT_POOL", WORK / "pool"))
@@ -36,12 +36,6 @@ WORN = {"T-Shirt": "a t-shirt", "Longsleeve": "a long-sleeved shirt", "Body": "a
 
 def article(thing: str) -> str:
     return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
-
-
-def wordnet_names() -> dict[str, str]:
-    """ImageNet-1k names by WordNet id."""
-    with open(data.DATA / "imagenet-sample" / "labels.jsonl") as lines:
-        return {row["image"].removesuffix(".jpg"): row["label"] for row in map(json.loads, lines)}
 
 
 def grocery(path: str) -> str:
@@ -79,7 +73,7 @@ class Repository:
 
 def sets() -> list[tuple[str, list[tuple[str, str | None]]]]:
     """Repository and its (path, name or None) pairs. Validation parts are left for measuring."""
-    dice, names, made = random.Random(SEED), wordnet_names(), []
+    dice, names, made = random.Random(SEED), data.class_names(), []
     folder = lambda path: path.split("/")[-2]
 
     def add(repository: str, pairs):
@@ -139,23 +133,13 @@ def pictures(items: list[dict]):
         at = end
 
 
-def through(model, batch: list[np.ndarray]):
-    """Both maps of a batch of pictures."""
-    x = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float()
-    return model(((x - 127) / 128).bfloat16().contiguous(memory_format=torch.channels_last))
-
-
-def tokens(fine: torch.Tensor) -> np.ndarray:
-    return fine.flatten(2).transpose(1, 2).half().numpy()
-
-
 def held() -> tuple[np.ndarray, list[int], list[str]]:
     """Every fourth picture of Imagenette's validation part: maps, place of its name, names. None was trained on."""
     path = STEM.with_suffix(".held.npz")
     if not path.exists():
-        repository, names = Repository("thunderInfy/imagenette"), wordnet_names()
+        repository, names = Repository("thunderInfy/imagenette"), data.class_names()
         files = repository.files("val/")[::4]
-        model = trunk.pretrained().to(memory_format=torch.channels_last).bfloat16()
+        model = trunk.quick()
         seen = list(pictures([{"set": "thunderInfy/imagenette", "path": f} for f in files]))
         with torch.inference_mode():
             maps = [tokens(through(model, seen[at : at + CHUNK])[0]) for at in range(0, len(seen), CHUNK)]
@@ -170,7 +154,7 @@ def main() -> None:
     fine, classes = arrays(len(items))
     progress = STEM.with_suffix(".json")
     done = json.loads(progress.read_text())["done"] if progress.exists() else 0
-    model = trunk.pretrained().to(memory_format=torch.channels_last).bfloat16()
+    model = trunk.quick()
     dice = [random.Random(SEED + i) for i in range(len(items))]
     batch = []
     with torch.inference_mode():
@@ -194,7 +178,7 @@ def main() -> None:
 
 def proxy() -> None:
     """Imagenette's validation part as a set that `lookout eval label` reads."""
-    repository, names, stem = Repository("thunderInfy/imagenette"), wordnet_names(), WORK / "proxy" / "imagenette-val"
+    repository, names, stem = Repository("thunderInfy/imagenette"), data.class_names(), WORK / "proxy" / "imagenette-val"
     stem.parent.mkdir(parents=True, exist_ok=True)
     files = repository.files("val/")
     with tarfile.open(stem.with_suffix(".tar"), "w") as tar, open(stem.with_suffix(".jsonl"), "w") as rows:

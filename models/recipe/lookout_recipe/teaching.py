@@ -89,7 +89,7 @@ class Teaching:
         unique = sorted({p for row in phrases for p, _ in row})
         self.phrase_ids, place = encode(unique), {p: i for i, p in enumerate(unique)}
         self.boxed = [[(place[p], box) for p, box in row] for row in phrases]
-        self.names = [ways_to_say(name) for _, name in sorted(pool.wordnet_names().items())]
+        self.names = [ways_to_say(name) for _, name in sorted(data.class_names().items())]
 
     def regions(self, group, which, dice):
         """`REGIONS` boxes of the views with their phrases: picture `[R]`, share of its tokens `[R, 64]`, phrase ids."""

@@ -34,8 +34,7 @@ def corpus() -> list[str]:
     phrases = sorted({p["phrase"].lower() for row in train for p in row["phrases"]})
     own = [caption for row in train for caption in row["captions"]]
     words = [w for w in tokenizer().get_vocab() if w.isalpha() and w.isascii() and len(w) > 2]
-    with open(data.DATA / "imagenet-sample" / "labels.jsonl") as lines:
-        classes = [json.loads(line)["label"] for line in lines]
+    classes = data.class_names().values()
     made = [dice.choice(TEMPLATES).format(w) for w in sorted(words)] + [t.format(c) for c in classes for t in TEMPLATES[:2]]
     rest = phrases + own + made
     dice.shuffle(rest)

@@ -126,3 +126,9 @@ def pretrained() -> Trunk:
     trunk.classifier.weight.data.copy_(state["_fc.weight"])
     trunk.classifier.bias.data.copy_(state["_fc.bias"])
     return trunk.eval()
+
+
+def quick() -> Trunk:
+    """In bfloat16, which is three times as fast on processors that have it and no coarser than the int8 that runs on the
+    board."""
+    return pretrained().to(memory_format=torch.channels_last).bfloat16()

@@ -128,7 +128,7 @@ class Lesson:
         self.captions = embed_texts(text, [c for five in captions for c in five]).view(-1, 5, EMBEDDING)
         self.dev_captions = embed_texts(text, encode([c for row in data.rows("flickr8k/dev") for c in row["captions"]]))
         say = lambda name: F.normalize(embed_texts(text, ways_to_say(name)).mean(0), dim=0)
-        self.names = torch.stack([say(name) for _, name in sorted(pool.wordnet_names().items())])
+        self.names = torch.stack([say(name) for _, name in sorted(data.class_names().items())])
         self.held_names = torch.stack([say(name) for name in held[2]])
 
     @staticmethod
