@@ -283,14 +283,17 @@ impl Daemon {
     pub fn end(mut self) {
         let until = Instant::now() + ENDING;
         self.hub.watch.stop();
+        log::debug!("the watch has ended");
         if let Some(keeper) = self.keeper.take() {
             let _ = keeper.join();
         }
+        log::debug!("the memory has everything");
         self.stop_links(|_| true, until.min(Instant::now() + GOODBYE));
         if let Some((end, acts)) = self.acts.take() {
             drop(end);
             let _ = acts.join();
         }
+        log::debug!("links and actions have ended");
         let cameras = std::mem::take(&mut *self.hub.cameras.write().unwrap_or_else(PoisonError::into_inner));
         std::thread::scope(|scope| {
             for camera in &cameras {

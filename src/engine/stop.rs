@@ -38,6 +38,12 @@ impl Stop {
         Stop { at: Instant::now().checked_add(time), ..Stop::by_hand() }
     }
 
+    /// One that goes off with this one, and by itself as well.
+    pub fn or_after(&self, time: Duration) -> Self {
+        let at = Instant::now().checked_add(time);
+        Stop { at: self.at.into_iter().chain(at).min(), ..self.clone() }
+    }
+
     /// Sets it off. All clones share this.
     pub fn now(&self) {
         if let Some(flag) = &self.flag {

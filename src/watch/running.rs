@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
+use crate::engine::Stop;
 use crate::sight::Looker;
 use crate::{Code, Error, Result};
 
@@ -47,6 +48,8 @@ pub struct Watch {
     orders: Sender<Order>,
     queries: Sender<Query>,
     pulse: Arc<Pulse>,
+    /// Ends what the networks are just doing.
+    ending: Stop,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -71,15 +74,16 @@ impl Watch {
         let pulse = Arc::new(Pulse::new(setup.armed));
         let (orders, orders_in) = unbounded();
         let (queries, queries_in) = bounded(QUEUE);
-        let watcher = Watcher::new(looker, setup.eyes, setup.triggers, pulse.clone(), reports, setup.last_id)?;
-        let bell = setup.bell;
+        let Setup { eyes, bell, triggers, last_id, .. } = setup;
+        let ending = Stop::by_hand();
+        let watcher = Watcher::new(looker, eyes, triggers, pulse.clone(), reports, last_id, ending.clone())?;
         let thread = std::thread::Builder::new()
             .name("watch".to_owned())
             .spawn(move || watcher.run(&orders_in, &queries_in, &bell))
             .map_err(|error| {
                 Error::new(Code::Engine, format!("no thread can be started: {error}"), "free some memory")
             })?;
-        Ok(Self { orders, queries, pulse, thread: Mutex::new(Some(thread)) })
+        Ok(Self { orders, queries, pulse, ending, thread: Mutex::new(Some(thread)) })
     }
 
     /// Counters and newest scores.
@@ -131,8 +135,9 @@ impl Watch {
         thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Ends the events under way and stops, after what it is just doing.
+    /// Ends the events under way and stops. What the networks are just doing is given up.
     pub fn stop(&self) {
+        self.ending.now();
         let _ = self.orders.send(Order::Stop);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
@@ -170,6 +175,6 @@ impl Drop for Watch {
     }
 }
 
-fn gone() -> Error {
+pub(super) fn gone() -> Error {
     Error::new(Code::Stopped, "the watch has ended", "is the lookout shutting down?")
 }

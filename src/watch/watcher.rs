@@ -21,7 +21,7 @@ use super::gauge::Step;
 use super::plan::{Armed, Plan};
 use super::pulse::Pulse;
 use super::reply;
-use super::running::{Order, Query};
+use super::running::{Order, Query, gone};
 use super::status::{CameraScore, TriggerStatus};
 use super::trigger::Trigger;
 
@@ -78,6 +78,8 @@ pub(super) struct Watcher {
     pulse: Arc<Pulse>,
     reports: Sender<Report>,
     last_id: EventId,
+    /// Goes off when the watch is to end.
+    ending: Stop,
     /// Whether a score or a trigger's state changed since it was published.
     changed: bool,
 }
@@ -90,16 +92,21 @@ impl Watcher {
         pulse: Arc<Pulse>,
         reports: Sender<Report>,
         last_id: EventId,
+        ending: Stop,
     ) -> Result<Self> {
         let plan = Plan::new(&looker, triggers)?;
         let seen = eyes.into_iter().map(Seen::new).collect();
-        let watcher = Self { looker, seen, plan, pulse, reports, last_id, changed: false };
+        let watcher = Self { looker, seen, plan, pulse, reports, last_id, ending, changed: false };
         watcher.publish();
         Ok(watcher)
     }
 
     /// Works until it is told to stop, or until nobody can tell it anything any more.
-    pub fn run(mut self, orders: &Receiver<Order>, queries: &Receiver<Query>, bell: &Receiver<()>) {
+    pub fn run(self, orders: &Receiver<Order>, queries: &Receiver<Query>, bell: &Receiver<()>) {
+        self.ending.clone().during(|| self.work(orders, queries, bell));
+    }
+
+    fn work(mut self, orders: &Receiver<Order>, queries: &Receiver<Query>, bell: &Receiver<()>) {
         loop {
             self.pulse.beat();
             // One question, then the frames, then the next question.
@@ -138,6 +145,7 @@ impl Watcher {
         let now = Instant::now();
         if let Some(frame) = self.fresh(at, now)
             && let Err(error) = self.look(at, &frame, now)
+            && !self.ending.is_due()
         {
             self.seen[at].eye.camera.report(&frame, &error);
         }
@@ -283,7 +291,7 @@ impl Watcher {
             .as_ref()
             .and_then(|zone| seen.eye.zones.get(zone))
             .map_or([0.0; 2], |area| [area[0] * size[0] as f32, area[1] * size[1] as f32]);
-        let stop = Stop::after(MOST_SPEAKING);
+        let stop = self.ending.or_after(MOST_SPEAKING);
         let caption = view.filter(|_| trigger.caption).and_then(|view| self.spoken(&stop, view));
         let boxes = match (view, &trigger.ground) {
             (Some(view), Some(phrase)) => self.grounded(&stop, view, phrase, offset),
@@ -333,6 +341,7 @@ impl Watcher {
         match stop.during(|| self.looker.caption(view, &Default::default())) {
             Ok(caption) => Some(caption.caption),
             Err(error) if error.code() == Code::Unsupported => None,
+            Err(_) if self.ending.is_due() => None,
             Err(error) => {
                 log::warn!("no caption: {error}");
                 None
@@ -343,7 +352,7 @@ impl Watcher {
     fn grounded(&self, stop: &Stop, view: &View, phrase: &str, offset: [f32; 2]) -> Vec<crate::sight::Found> {
         let boxes = stop.during(|| self.looker.ground(view, phrase, &Default::default())).map(|boxes| boxes.boxes);
         let mut boxes = boxes.unwrap_or_else(|error| {
-            if error.code() != Code::Unsupported {
+            if error.code() != Code::Unsupported && !self.ending.is_due() {
                 log::warn!("no boxes of \"{phrase}\": {error}");
             }
             Vec::new()
@@ -406,19 +415,24 @@ impl Watcher {
             return;
         }
         let begin = Instant::now();
-        let stop = Stop::after(query.until().saturating_duration_since(begin));
+        let stop = self.ending.or_after(query.until().saturating_duration_since(begin));
         match query {
             Query::Embed { words, answer, .. } => {
-                let _ = answer
-                    .send(stop.during(|| self.looker.embed_text(&words)).map(|floats| (self.looker.clone(), floats)));
+                let floats = stop.during(|| self.looker.embed_text(&words));
+                let _ = answer.send(self.in_time(floats).map(|floats| (self.looker.clone(), floats)));
             }
             Query::Ask { request, answer, .. } => {
                 let outcome = self.view_for(&request).and_then(|(frame, view)| {
                     stop.during(|| reply::reply(&self.looker, &request, frame.as_deref(), &view, begin))
                 });
-                let _ = answer.send(outcome);
+                let _ = answer.send(self.in_time(outcome));
             }
         }
+    }
+
+    /// What failed because the watch is to end says so.
+    fn in_time<T>(&self, outcome: Result<T>) -> Result<T> {
+        outcome.map_err(|error| if self.ending.is_due() { gone() } else { error })
     }
 
     /// The frame that a request is about, and a view of it.

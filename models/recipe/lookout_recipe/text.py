@@ -91,13 +91,11 @@ def start_from_teacher(tower: TextTower) -> None:
     tower.table.weight.data.copy_(centred @ directions[:192].t() * 4)
 
 
-def main(passes: int) -> None:
-    torch.manual_seed(SEED)
+def train(tower: TextTower, path, passes: int) -> dict:
+    """Teaches `tower`, keeps it in `path` and tells how near it came."""
     began = time.time()
-    sentences = corpus()
-    ids, target = teach(sentences)
+    ids, target = teach(corpus())
     print("teacher ready", len(ids), round(time.time() - began), "s", flush=True)
-    tower, path = TextTower(), WORK / "text" / "tower.pt"
     start_from_teacher(tower)
     decay = [p for n, p in tower.named_parameters() if p.ndim > 1 and "table" not in n]
     rest = [p for n, p in tower.named_parameters() if p.ndim <= 1 or "table" in n]
@@ -127,7 +125,12 @@ def main(passes: int) -> None:
                 print(epoch, step, round(loss.item(), 4), round(time.time() - began), "s", flush=True)
         torch.save({"tower": tower.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "pass": epoch + 1}, path)
         print("held cosine", held(tower, ids, target), flush=True)
-    record("text", sentences=len(ids) - back, passes=passes, held_cosine=held(tower, ids, target), seconds=round(time.time() - began))
+    return {"sentences": len(ids) - back, "passes": passes, "held_cosine": held(tower, ids, target), "seconds": round(time.time() - began)}
+
+
+def main(passes: int) -> None:
+    torch.manual_seed(SEED)
+    record("text", **train(TextTower(), WORK / "text" / "tower.pt", passes))
 
 
 @torch.inference_mode()

@@ -4,14 +4,10 @@ Four blocks of width 256 on the 8 x 8 map of the aligned tower (stage `align`), 
 they are; from the same seed, for the same passes over the same views of the train pictures, against captions and the
 image teacher's classes. Prints parameters, multiply-adds, milliseconds of the blocks in onnxruntime, and what the
 embedding is worth on the dev part. Resumes: what was trained is kept in `LOOKOUT_WORK/attention`.
-
-Convolutional static keys as in the authors' code (zizhao-hu/SKA, `cait_cstu.py`): the keys are a grouped 3 x 3
-convolution of the queries, one group a head, that gives a logit for every token.
 """
 
 import argparse
 import json
-import math
 import random
 import sys
 import time
@@ -30,35 +26,11 @@ from lookout_recipe.patch import tower  # noqa: E402
 from lookout_recipe.paths import SEED, WORK, record  # noqa: E402
 from lookout_recipe.teaching import ALIKE, said_by_teachers, ways_to_say  # noqa: E402
 from lookout_recipe.text import encode  # noqa: E402
+from kinds import ConvolutionalStaticKeys, FullAttention  # noqa: E402
 
 WIDTH, LAYERS, HEADS, SIDE, BATCH, CLASSES, VIEWS = 256, 4, 4, 8, 256, 64, 2
 TOKENS = SIDE * SIDE
 OUT = WORK / "attention"
-
-
-class FullAttention(nn.Module):
-    def __init__(self, width, heads, _):
-        super().__init__()
-        self.heads, self.qkv, self.out = heads, nn.Linear(width, 3 * width), nn.Linear(width, width)
-
-    def forward(self, x, mask=None):
-        batch, tokens, width = x.shape
-        q, k, v = self.qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, width))
-
-
-class ConvolutionalStaticKeys(nn.Module):
-    def __init__(self, width, heads, keys):
-        super().__init__()
-        self.heads, self.query, self.value, self.out = heads, nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, width)
-        self.key = nn.Conv2d(width, heads * keys, 3, padding=1, groups=heads)
-
-    def forward(self, x, mask=None):
-        batch, tokens, width = x.shape
-        q = self.query(x).transpose(1, 2).reshape(batch, width, SIDE, SIDE)
-        logits = self.key(q).view(batch, self.heads, tokens, tokens).transpose(2, 3) / math.sqrt(width // self.heads)
-        v = self.value(x).view(batch, tokens, self.heads, -1).transpose(1, 2)
-        return self.out((logits.softmax(-1) @ v).transpose(1, 2).reshape(batch, tokens, width))
 
 
 KINDS = {"static keys": StaticKeyAttention, "convolutional static keys": ConvolutionalStaticKeys, "full": FullAttention}
