@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 DEMO = HERE.parent / "demo.jpg"
 TRAIN, DEV, QUESTIONS, POOLED = 20, 8, 8, 4
 THINGS, PLACES, COLOURS = ["dog", "bicycle", "child", "man", "ball"], ["on grass", "in front of a house", "in the snow"], ["red", "black", "white"]
-STAGES = ["features", "pool", "text", "align", "patch", "polish", "ground", "calibrate", "export"]
+STAGES = ["features", "pool", "text", "align", "names", "patch", "polish", "ground", "calibrate", "export"]
 
 
 def cut(demo: Image.Image, dice: random.Random) -> bytes:
@@ -83,6 +83,15 @@ def make(folder: Path) -> None:
     repository(pool / "alexeygrigorev+clothing-dataset", several("images/{}.jpg") | {"images.csv": worn.encode()})
     repository(pool / "marcusklasson+GroceryStoreDataset", several("dataset/train/Fruit/Apple/Pink-Lady/{}.jpg"))
     repository(pool / "chanakya2734+Image-classification-using-CNN", several("dataset/training_set/cats/{}.jpg"))
+    acted = "filename,label\n" + "".join(f"C:/train/{i}.jpg,running\n" for i in range(POOLED))
+    repository(pool / "umareddy123+Human_activity_recognition", several("train/{}.jpg") | {"Training_set.csv": acted.encode()})
+    repository(pool / "Vigneshraj15+SportsActivityDetection", several("train/golf/{}.jpg"))
+    repository(pool / "aizadaaskar+dl-homework", several("train/piano/{}.jpg"))
+    repository(pool / "MaxAndolini+hCaptcha-Images", several("boat/{}.jpg"))
+    repository(pool / "mh10a007+object_recognition_model", several("dataset/phone/{}.jpg"))
+    repository(pool / "krish212+vgg", several("data/cup/{}.jpg"))
+    repository(pool / "congduytran12+Trash-Classification-", several("dataset-resized/glass/{}.jpg"))
+    repository(pool / "ZhaoyueCheng+Image-Style-Recognition", several("train/{}.jpg"))
 
 
 def main(folder: Path, stages: list[str]) -> None:
@@ -99,7 +108,7 @@ def main(folder: Path, stages: list[str]) -> None:
         "LOOKOUT_SENTENCES": "1200",
     }
     for stage in stages or STAGES:
-        trained = stage in ("text", "align", "patch", "polish", "ground")
+        trained = stage in ("text", "align", "names", "patch", "polish", "ground")
         subprocess.run([str(HERE / "run"), stage, *(["--passes", "1"] if trained else [])], check=True, env=environment)
     print("a bundle in miniature:", folder / "bundle")
 

@@ -11,6 +11,9 @@ use super::view::View;
 /// Overlap from which the weaker of two boxes is dropped.
 const NMS_IOU: f32 = 0.5;
 
+/// Overlap from which boxes take part in where a kept box lies.
+const VOTING_IOU: f32 = 0.4;
+
 /// Which boxes to keep.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GroundOptions {
@@ -27,7 +30,8 @@ impl Default for GroundOptions {
 }
 
 impl Looker {
-    /// The boxes that `phrase` names. Of two boxes that overlap by an IoU above one half only the better is kept.
+    /// The boxes that `phrase` names. Of two boxes that overlap by an IoU above one half only the better is kept, and lies
+    /// where it and its neighbours say: their mean, weighted by the squares of their scores.
     pub fn ground(&self, view: &View, phrase: &str, options: &GroundOptions) -> Result<Boxes> {
         let grounder = self.grounder()?;
         let calibration = self.calibration()?;
@@ -40,10 +44,12 @@ impl Looker {
                 rect: view.to_pixels(corners),
                 score: sigmoid(calibration.ground_scale * logit + calibration.ground_bias),
             })
-            .filter(|found| found.score >= options.threshold && found.rect[2] > 0.0 && found.rect[3] > 0.0)
+            .filter(|found| found.rect[2] > 0.0 && found.rect[3] > 0.0)
             .collect();
         found.sort_by(|a, b| b.score.total_cmp(&a.score));
-        Ok(Boxes { boxes: distinct(&found, options.top) })
+        let sure = &found[..found.partition_point(|found| found.score >= options.threshold)];
+        let boxes = distinct(sure, options.top).iter().map(|kept| voted(kept, &found)).collect();
+        Ok(Boxes { boxes })
     }
 
     /// Loads the grounding head if it is not there yet.
@@ -67,6 +73,19 @@ fn distinct(sorted: &[Found], top: usize) -> Vec<Found> {
         }
     }
     kept
+}
+
+/// A kept box where all boxes near it say that it lies. Gidaris and Komodakis, "Object detection via a multi-region and
+/// semantic segmentation-aware CNN model", arXiv 1505.01749.
+fn voted(kept: &Found, all: &[Found]) -> Found {
+    let (mut rect, mut votes) = ([0.0; 4], 0.0);
+    for near in all.iter().filter(|near| iou(kept.rect, near.rect) > VOTING_IOU) {
+        let vote = near.score * near.score;
+        votes += vote;
+        rect.iter_mut().zip(near.rect).for_each(|(sum, side)| *sum += vote * side);
+    }
+    // Nothing votes where every score is too small to be squared.
+    if votes > 0.0 { Found { rect: rect.map(|sum| sum / votes), ..*kept } } else { *kept }
 }
 
 /// Area shared by two boxes `[x, y, width, height]` over the area that they cover together, `0..=1`. Boxes without area
@@ -95,6 +114,23 @@ mod tests {
         ];
         assert_eq!(distinct(&boxes, 5), [boxes[0], boxes[2]]);
         assert_eq!(distinct(&boxes, 1), [boxes[0]]);
+    }
+
+    #[test]
+    fn a_box_lies_where_its_neighbours_say() {
+        let boxes = [
+            found([0.0, 0.0, 10.0, 10.0], 0.8),
+            found([2.0, 0.0, 10.0, 10.0], 0.4),
+            found([20.0, 20.0, 5.0, 5.0], 0.7),
+        ];
+        let kept = voted(&boxes[0], &boxes);
+        assert_eq!(kept.score, 0.8);
+        for (side, expected) in kept.rect.into_iter().zip([0.4, 0.0, 10.0, 10.0]) {
+            assert!((side - expected).abs() < 1e-5, "{:?}", kept.rect);
+        }
+        assert_eq!(voted(&boxes[2], &boxes), boxes[2]);
+        let faint = found([0.0, 0.0, 1.0, 1.0], 0.0);
+        assert_eq!(voted(&faint, &[faint]), faint);
     }
 
     #[test]

@@ -150,14 +150,16 @@ def main(passes: int, start: Path | None, rate: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     teaching, pooled, meaning = Teaching(), Pool(), Meaning()
     print("ready", round(time.time() - began), "s", flush=True)
-    head, tower = ImageHead().to(memory_format=torch.channels_last), load_text(WORK / "text" / "tower.pt")
+    head, tower = ImageHead(), load_text(WORK / "text" / "tower.pt")
     scale = torch.nn.Parameter(torch.tensor(2.9))
     if start:
         state = torch.load(start, weights_only=False)
-        head.load_state_dict(state["head"]), tower.load_state_dict(state["tower"]), scale.data.copy_(state["scale"])
+        head = ImageHead.like(state["head"])
+        tower.load_state_dict(state["tower"]), scale.data.copy_(state["scale"])
         head.freeze_inherited()
     else:
         head.start_from(trunk.pretrained())
+    head.to(memory_format=torch.channels_last)
     tower.table.requires_grad_(False), head.patch_fine.requires_grad_(False), head.patch_coarse.requires_grad_(False)
     inherited = [p for p in [*head.tail.parameters(), *head.head.parameters()] if p.requires_grad]
     own = [p for n, p in head.named_parameters() if p.requires_grad and n.split(".")[0] not in ("tail", "head")]

@@ -131,7 +131,7 @@ def trained():
 
     head, text = tower()
     state = torch.load(WORK / "patch" / "patch.pt", weights_only=False)  # its speaker is the polished one after `polish`
-    head.load_state_dict(state["head"])
+    head.load_patches(state["head"])
     speaker, grounder = Speaker(state["speaker"]["table.weight"].shape[0]), Grounder()
     speaker.load_state_dict(state["speaker"]), grounder.load_state_dict(state["grounder"])
     alone = WORK / "ground" / "ground.pt"

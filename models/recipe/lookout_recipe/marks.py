@@ -107,7 +107,7 @@ def main(path: str = "") -> None:
 
     head, _ = tower()
     state = torch.load(path or WORK / "patch" / "patch.pt", weights_only=False)
-    head.load_state_dict(state["head"])
+    head.load_patches(state["head"])
     tok = speaker_tokenizer()
     speaker = Speaker(tok.get_vocab_size())
     speaker.load_state_dict(state["speaker"])

@@ -89,7 +89,7 @@ class ImageHead(nn.Module):
     `fine` `[B, 256, 120]`, the frozen trunk's map, to an embedding `[B, 384]` and patches `[B, 256, 256]`.
     """
 
-    def __init__(self, width: int = 256, layers: int = 2, heads: int = 4, dropout: float = 0.1):
+    def __init__(self, width: int = 256, layers: int = 2, heads: int = 4, dropout: float = 0.1, short: int = 512):
         super().__init__()
         self.tail = trunk.Trunk().blocks[trunk.LAST_FINE_BLOCK + 1 :]
         self.head = nn.Linear(trunk.COARSE, trunk.HEAD)
@@ -97,8 +97,8 @@ class ImageHead(nn.Module):
         self.position = nn.Parameter(torch.randn(64, width) * 0.02)
         self.blocks = nn.ModuleList(Block(width, heads, 64, 2, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.shortcut = nn.Linear(trunk.HEAD, 512)
-        self.project = nn.Linear(512 + width, EMBEDDING)
+        self.shortcut = nn.Linear(trunk.HEAD, short)
+        self.project = nn.Linear(short + width, EMBEDDING)
         self.patch_fine = nn.Linear(trunk.FINE, PATCH)
         self.patch_coarse = nn.Linear(width, PATCH)
         self.dropout = nn.Dropout(0.3)
@@ -108,6 +108,29 @@ class ImageHead(nn.Module):
         self.tail.load_state_dict(teacher.blocks[trunk.LAST_FINE_BLOCK + 1 :].state_dict())
         self.freeze_inherited()
         self.head.weight.data.copy_(teacher.head.conv.weight.flatten(1)), self.head.bias.data.copy_(teacher.head.conv.bias)
+
+    @staticmethod
+    def like(state: dict) -> "ImageHead":
+        """With the weights of `state`, and as wide as they are."""
+        head = ImageHead(short=len(state["shortcut.bias"]))
+        head.load_state_dict(state)
+        return head
+
+    def widen(self, short: int):
+        """To `short` units on the way from the convolutional features to the embedding. What comes out stays as it is."""
+        wider = ImageHead(short=short)
+        old = len(self.shortcut.bias)
+        with torch.no_grad():
+            for name in ("weight", "bias"):
+                getattr(wider.shortcut, name)[:old] = getattr(self.shortcut, name)
+            wider.project.weight.zero_()
+            wider.project.weight[:, :old], wider.project.weight[:, short:] = self.project.weight[:, :old], self.project.weight[:, old:]
+            wider.project.bias.copy_(self.project.bias)
+        self.shortcut, self.project = wider.shortcut, wider.project
+
+    def load_patches(self, state: dict):
+        """The projections to patch tokens alone."""
+        self.load_state_dict({k: v for k, v in state.items() if k.startswith("patch_")}, strict=False)
 
     def freeze_inherited(self):
         for block in self.tail:

@@ -27,8 +27,7 @@ HELD_QUESTIONS = 4  # every fourth DAQUAR picture is kept for measuring
 
 def tower():
     state = torch.load(WORK / "align" / "towers.pt", weights_only=False)
-    head = ImageHead()
-    head.load_state_dict(state["head"])
+    head = ImageHead.like(state["head"])
     text = load_text(WORK / "align" / "towers.pt")
     return head.eval(), text.eval()
 
@@ -225,8 +224,7 @@ def main() -> None:
     if options.warm:
         state = torch.load(options.warm, weights_only=False)
         speaker.load_state_dict(state["speaker"]), grounder.load_state_dict(state["grounder"])
-        for name in ("patch_fine", "patch_coarse"):
-            getattr(head, name).load_state_dict({k.split(".")[1]: v for k, v in state["head"].items() if k.startswith(name)})
+        head.load_patches(state["head"])
     views = [Views(head, "flickr8k/train", v) for v in range(2)]
     rooms = question_views(head)
     print("ready", tok.get_vocab_size(), "pieces", round(time.time() - began), "s", flush=True)
@@ -239,7 +237,7 @@ def main() -> None:
     first = 0
     if path.exists():
         state = torch.load(path, weights_only=False)
-        head.load_state_dict(state["head"]), speaker.load_state_dict(state["speaker"]), grounder.load_state_dict(state["grounder"])
+        head.load_patches(state["head"]), speaker.load_state_dict(state["speaker"]), grounder.load_state_dict(state["grounder"])
         optimiser.load_state_dict(state["optimiser"]), schedule.load_state_dict(state["schedule"])
         first = state["pass"]
     for epoch in range(first, passes):

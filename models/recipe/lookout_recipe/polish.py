@@ -63,7 +63,7 @@ def main() -> None:
     patched, path = WORK / "patch" / "patch.pt", WORK / "patch" / "polishing.pt"
     start = torch.load(patched, weights_only=False)
     before = start.get("speaker_before", start["speaker"])
-    head.load_state_dict(start["head"])
+    head.load_patches(start["head"])
     speaker = Speaker(tok.get_vocab_size())
     speaker.load_state_dict(before)
     mean = copy.deepcopy(speaker)

@@ -33,6 +33,15 @@ SCENE = {"buildings": "buildings", "forest": "a forest", "glacier": "a glacier",
 WORN = {"T-Shirt": "a t-shirt", "Longsleeve": "a long-sleeved shirt", "Body": "a baby bodysuit", "Outwear": "a jacket", "Pants": "trousers",
         "Polo": "a polo shirt", "Shoes": "shoes", "Shorts": "shorts", "Undershirt": "an undershirt", "Top": "a top", "Not sure": None, "Other": None, "Skip": None}  # fmt: skip
 
+# Actions whose label is not what one says, and sets whose names are said without an article.
+ACTION = {"calling": "a person calling", "using_laptop": "a person using a laptop", "texting": "a person texting on a phone",
+          "listening_to_music": "a person listening to music", "fighting": "people fighting", "hugging": "people hugging"}  # fmt: skip
+SPORTS, WASTE = "Vigneshraj15/SportsActivityDetection", "congduytran12/Trash-Classification-"
+BARE = {SPORTS, WASTE}
+ACTIONS_EACH, SPORTS_EACH, DRAWN_EACH, WASTE_EACH, THINGS_EACH, VARIED = 400, 60, 150, 300, 400, 5000
+MISSPELT = {"acordian": "accordion", "marakas": "maracas", "saxaphone": "saxophone"}
+MADE_UP = ("made of", "empty", "smiling", "closed eyes", "vertical")
+
 
 def article(thing: str) -> str:
     return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
@@ -48,8 +57,9 @@ def grocery(path: str) -> str:
 class Repository:
     def __init__(self, name: str):
         self.folder = POOL / name.replace("/", "+")
-        if (self.folder / "repo").exists():
-            self.folder /= "repo"
+        for inside in ("repo", "repo/.git"):
+            if (POOL / name.replace("/", "+") / inside).exists():
+                self.folder = POOL / name.replace("/", "+") / inside
         if not self.folder.exists():
             subprocess.run(["git", "clone", "--bare", "--depth=1", f"https://github.com/{name}", str(self.folder)], check=True)
 
@@ -79,6 +89,13 @@ def sets() -> list[tuple[str, list[tuple[str, str | None]]]]:
     def add(repository: str, pairs):
         made.append((repository, list(pairs)))
 
+    def some(files, kind, each: int, name):
+        """At most `each` pictures of a kind, with its name."""
+        kinds = {}
+        for f in files:
+            kinds.setdefault(kind(f), []).append(f)
+        return [(f, name(k)) for k, found in sorted(kinds.items()) for f in dice.sample(found, min(each, len(found)))]
+
     # without names: the ten of its validation part are a proxy for labels that were never taught
     add("thunderInfy/imagenette", [(f, None) for f in Repository("thunderInfy/imagenette").files("train/")])
     tiny = {}
@@ -96,6 +113,24 @@ def sets() -> list[tuple[str, list[tuple[str, str | None]]]]:
     add("marcusklasson/GroceryStoreDataset", [(f, grocery(f)) for f in Repository("marcusklasson/GroceryStoreDataset").files("dataset/train/")])
     animals = Repository("chanakya2734/Image-classification-using-CNN").files("dataset/training_set/")
     add("chanakya2734/Image-classification-using-CNN", [(f, article(folder(f).removesuffix("s"))) for f in animals])
+    actions = Repository("umareddy123/Human_activity_recognition")
+    done = {row["filename"].split("/")[-1]: row["label"] for row in csv.DictReader(io.StringIO(actions.git("show", "HEAD:Training_set.csv")))}
+    acted = [f for f in actions.files("train/") if f.split("/")[-1] in done]
+    label = lambda f: done[f.split("/")[-1]]
+    add("umareddy123/Human_activity_recognition", some(acted, label, ACTIONS_EACH, lambda kind: ACTION.get(kind, f"a person {kind}")))
+
+    def foldered(repository: str, under: str, each: int, name, unless: tuple = ()):
+        files = [f for f in Repository(repository).files(under) if not any(word in folder(f) for word in unless)]
+        add(repository, some(files, folder, each, name))
+
+    foldered(SPORTS, "train/", SPORTS_EACH, str)
+    foldered("aizadaaskar/dl-homework", "train/", THINGS_EACH, lambda kind: article(MISSPELT.get(kind, kind).lower()))
+    foldered("MaxAndolini/hCaptcha-Images", "", DRAWN_EACH, article, MADE_UP)
+    foldered("mh10a007/object_recognition_model", "dataset/", THINGS_EACH, lambda kind: kind if kind == "headphones" else article(kind.replace("_", " ")))
+    foldered("krish212/vgg", "data/", THINGS_EACH, article, ("public",))
+    foldered(WASTE, "dataset-resized/", WASTE_EACH, str)
+    varied = Repository("ZhaoyueCheng/Image-Style-Recognition").files("train/")
+    add("ZhaoyueCheng/Image-Style-Recognition", [(f, None) for f in dice.sample(varied, min(VARIED, len(varied)))])
     return made
 
 
@@ -127,7 +162,7 @@ def pictures(items: list[dict]):
         for content in Repository(name).contents([item["path"] for item in items[at:end]]):
             try:
                 picture = Image.open(io.BytesIO(content)).convert("RGB").resize((SIZE, SIZE), Image.BICUBIC)
-            except OSError:  # one broken file of fifty thousand
+            except OSError:  # one broken file of many thousand
                 picture = Image.new("RGB", (SIZE, SIZE))
             yield np.asarray(picture)
         at = end

@@ -16,10 +16,10 @@ SIDE, REGIONS, ALIKE = 8, 256, 0.08
 SET_NAMES, MEANT = 48, 192
 
 
-def ways_to_say(name: str) -> list[list[int]]:
-    """A name in every template, bare and with its article."""
+def ways_to_say(name: str, countable: bool = True) -> list[list[int]]:
+    """A name in every template, bare and with its article where it has one."""
     bare = name.removeprefix("an ").removeprefix("a ").removeprefix("the ")
-    said = [bare] if name.endswith("s") and bare == name else [bare, name if bare != name else pool.article(name)]
+    said = [bare] if bare == name and (name.endswith("s") or not countable) else [bare, name if bare != name else pool.article(name)]
     return encode([t.format(s) for s in said for t in PROMPTS])
 
 
@@ -117,7 +117,7 @@ class Pool:
             if item["name"]:
                 named.setdefault(item["set"], {}).setdefault(item["name"], len(named.get(item["set"], {})))
         self.name = [named[item["set"]][item["name"]] if item["name"] else None for item in items]
-        self.ways = {kind: [ways_to_say(name) for name in names] for kind, names in named.items()}
+        self.ways = {kind: [ways_to_say(name, kind not in pool.BARE) for name in names] for kind, names in named.items()}
 
     def named(self, group, dice):
         """Of each set in the group: rows of its named pictures, the place of each one's name among `ways`, the ways."""
