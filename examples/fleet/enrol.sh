@@ -7,7 +7,8 @@
 #                                             have in common) with the name and the broker HOST[:PORT]
 #
 # FOLDER/authority.key signs all of them: keep it off the devices and off the broker. What a device needs is in
-# FOLDER/NAME, to be copied to its /etc/lookout. Whatever is there already stays as it is.
+# FOLDER/NAME, to be copied to its /etc/lookout and given to the user lookout. Certificates that are there stay; the
+# settings are written anew.
 set -eu
 
 usage() { sed -n '4,7s/^#  *//p' "$0" >&2; exit 2; }
