@@ -263,7 +263,7 @@ def find(connection, bundle, embedding, top, since=None, device=None, trigger=No
     values = dict(at=json.dumps(embedding), bundle=bundle, top=top, since=since, device=device, trigger=trigger)
     with connection, connection.cursor() as cursor:
         # An index gives what is near whatever else is asked for; it goes on until enough of it fits.
-        cursor.execute("SET LOCAL hnsw.ef_search = 100; SET LOCAL hnsw.iterative_scan = strict_order;"
+        cursor.execute("SET LOCAL hnsw.ef_search = 400; SET LOCAL hnsw.iterative_scan = strict_order;"
                        "SET LOCAL ivfflat.probes = 20; SET LOCAL ivfflat.iterative_scan = relaxed_order")
         if exact:
             cursor.execute("SET LOCAL enable_indexscan = off")
