@@ -13,9 +13,9 @@ QUESTION ?= what colour is the bicycle?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm64 test-machine test-systemd test-miri test-recipe test-deb try-deb test-answers test-firmware test-boards \
-  lint doc deny bench bench-daemon soak stages search-million fmt bundle arm64 program deb firmware \
-  tools tools-arm64 tools-bundle tools-daemon tools-deb tools-firmware tools-machine tools-zig
+.PHONY: help demo test test-arm64 test-machine test-systemd test-miri test-recipe test-deb try-deb test-answers test-firmware test-boards test-fleet \
+  lint doc deny bench bench-daemon bench-fleet bench-fleet-search soak stages search-million fmt bundle arm64 program deb firmware \
+  tools tools-arm64 tools-bundle tools-daemon tools-deb tools-fleet tools-firmware tools-machine tools-zig
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -121,6 +121,7 @@ tools-daemon:
 	@command -v mosquitto >/dev/null || { $(call install,mosquitto,the MQTT broker); }
 	@command -v chromium >/dev/null || { $(call install,chromium,the browser that the page is tested in); }
 	@command -v mosquitto_pub >/dev/null || { $(call install,mosquitto-clients,the MQTT clients); }
+	@command -v openssl >/dev/null || { $(call install,openssl,what makes certificates); }
 
 RECIPE_TRIAL := $(TARGET)/recipe-miniature
 
@@ -173,6 +174,25 @@ soak: tools tools-daemon ## leave the daemon running beside everything that goes
 bench-daemon: tools tools-daemon ## what the daemon costs: processor share, triggers, questions over its links
 	@$(CARGO) build $(PROFILE)
 	@python3 benches/daemon.py $(BENCH_OPTIONS)
+
+# Options: benches/fleet/storm.rs.
+bench-fleet: tools tools-daemon ## a thousand devices at one broker, which is restarted meanwhile: messages a second, lost, twice
+	@$(CARGO) build $(PROFILE) --example fleet
+	@ulimit -n "$$(ulimit -H -n)"; '$(TARGET)/release/examples/fleet' storm $(BENCH_OPTIONS)
+
+bench-fleet-search: tools tools-fleet ## search by words among a million events in PostgreSQL, with and without an index
+	@$(CARGO) build $(PROFILE) --example fleet
+	@benches/fleet_search.py --fleet '$(TARGET)/release/examples/fleet' $(BENCH_OPTIONS)
+
+# What events of many devices are kept in and found with: examples/fleet.
+tools-fleet:
+	@[ -d /usr/lib/postgresql ] || { $(call install,postgresql,the database); }
+	@/usr/bin/python3 -c 'import paho.mqtt, psycopg2' 2>/dev/null || { $(call install,python3-paho-mqtt python3-psycopg2,what fleet.py needs); }
+	@ls /usr/share/postgresql/*/extension/vector.control >/dev/null 2>&1 || \
+	{ if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; echo 'installing pgvector'; $$sudo examples/fleet/pgvector.sh; }
+
+test-fleet: tools tools-daemon tools-fleet ## events of many devices found by words: a real broker, a real PostgreSQL
+	@LOOKOUT_FLEET=1 $(CARGO) test $(PROFILE) --test fleet_broker --test fleet_search
 
 stages: tools ## cold start, milliseconds of each stage, memory: `lookout bench`
 	@$(CARGO) build $(PROFILE)

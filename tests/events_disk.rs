@@ -44,6 +44,10 @@ fn what_happens_while_the_disk_is_full_is_told_at_once_and_stored_later() {
     let status = store.status();
     assert!(!status.writable && status.note.as_ref().is_some_and(|note| note.contains("full")), "{status:?}");
     assert_eq!(waiting(&store), (1..=20).collect::<Vec<_>>(), "the broker can have them");
+    let embedding = |id| Outbox::embedding(&store, EventId(id)).unwrap();
+    assert_eq!(embedding(1), Some(Noise(1).direction(WIDTH)), "from the disk");
+    assert_eq!(embedding(20), Some(Noise(20).direction(WIDTH)), "from memory");
+    assert_eq!(embedding(21), None);
     assert_eq!(status.outbox, 20);
     assert_eq!(store.last_id(), EventId(20));
     // Some on the disk, some in memory.

@@ -17,6 +17,8 @@ use crate::memory::MemoryConfig;
 use crate::watch::{Area, Motion, Trigger, check_area, check_name};
 use crate::{Code, Error, Result, seconds};
 
+use super::machine::device_name;
+
 /// Most bytes in a configuration file.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -28,8 +30,8 @@ const MOST_CAMERAS: usize = 16;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Name of this device, part of topics; the machine's name where none is given.
-    #[serde(default = "machine_name")]
+    /// Name of this device, part of topics; the machine's name and a hash of its id where none is given.
+    #[serde(default = "device_name")]
     pub device: String,
     /// The model bundle; the default one where none is named.
     #[serde(default)]
@@ -269,14 +271,6 @@ impl Config {
         }
         Ok(())
     }
-}
-
-/// The machine's name, brought into the form of a device's name.
-fn machine_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let sound: String =
-        name.trim().chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).take(48).collect();
-    if sound.is_empty() { "lookout".to_owned() } else { sound }
 }
 
 fn five() -> f32 {

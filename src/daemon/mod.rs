@@ -17,6 +17,7 @@ mod bundles;
 mod config;
 mod hub;
 mod keeper;
+mod machine;
 mod plan;
 mod running;
 mod triggers;

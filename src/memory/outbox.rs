@@ -1,7 +1,7 @@
 //! Messages that wait until somebody has them.
 
 use crate::Result;
-use crate::watch::Event;
+use crate::watch::{Event, EventId};
 
 /// A message that was not acknowledged yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +20,9 @@ pub trait Outbox: Send + Sync + 'static {
 
     /// Drops messages that were acknowledged.
     fn acknowledged(&self, places: &[i64]) -> Result<()>;
+
+    /// The embedding of an event's picture; `None` where it has none (any more).
+    fn embedding(&self, event: EventId) -> Result<Option<Vec<f32>>>;
 
     /// Messages that wait.
     fn len(&self) -> Result<u64>;

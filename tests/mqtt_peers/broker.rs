@@ -79,6 +79,11 @@ impl Broker {
         }
     }
 
+    /// The number of its process; 0 while there is none.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }

@@ -1,7 +1,7 @@
 //! An outbox in memory that checks what is done with it.
 
 use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use lookout::Result;
@@ -20,6 +20,7 @@ pub struct MemoryOutbox {
 struct State {
     waiting: BTreeMap<i64, Event>,
     last: i64,
+    embeddings: HashMap<u64, Vec<f32>>,
     witness: Option<Witness>,
     unfounded: Vec<(u64, u32)>,
     pub dropped: u64,
@@ -31,6 +32,11 @@ impl MemoryOutbox {
         state.last += 1;
         let place = state.last;
         state.waiting.insert(place, event);
+    }
+
+    /// What the picture of an event looks like.
+    pub fn embed(&self, event: u64, embedding: &[f32]) {
+        self.state.lock().unwrap().embeddings.insert(event, embedding.to_vec());
     }
 
     /// Fills it with `count` messages of new events, and returns their names.
@@ -82,6 +88,10 @@ impl Outbox for MemoryOutbox {
             }
         }
         Ok(())
+    }
+
+    fn embedding(&self, event: EventId) -> Result<Option<Vec<f32>>> {
+        Ok(self.state.lock().unwrap().embeddings.get(&event.0).cloned())
     }
 
     fn len(&self) -> Result<u64> {

@@ -41,6 +41,8 @@ pub struct MqttConfig {
     pub home_assistant_prefix: String,
     /// Whether the picture of the last event is published.
     pub snapshots: bool,
+    /// Whether the message with which an event begins carries the embedding of its picture, for search by words elsewhere.
+    pub embeddings: bool,
     /// How old a message about an event may be when it is sent. Older ones are dropped; none is where nothing is said.
     #[serde(with = "maybe_seconds", skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Duration>,
@@ -70,6 +72,7 @@ impl Default for MqttConfig {
             home_assistant: true,
             home_assistant_prefix: "homeassistant".to_owned(),
             snapshots: true,
+            embeddings: false,
             ttl: None,
             keep_alive: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),

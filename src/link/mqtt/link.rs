@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::backoff::Backoff;
 use super::config::Address;
 use super::questions::{Done, Questions};
+use super::rivals::Rivals;
 use super::session::{self, Ended, Lasting};
 use super::topics::Topics;
 use super::trouble::Trouble;
@@ -164,15 +165,16 @@ async fn talk(
     let mut backoff = Backoff::default();
     let mut lasting = Lasting::begin(shared);
     let mut said = Said::default();
+    let mut rivals = Rivals::default();
     loop {
         let ended = session::run(shared, questions, &mut lasting, &mut inbox, &mut stop, &mut said).await;
         let trouble = match ended {
             Ended::Stopped => return,
-            Ended::Broke { trouble, worked } => {
+            Ended::Broke { trouble, worked, held } => {
                 if worked {
                     backoff.worked();
                 }
-                trouble
+                rivals.judge(trouble, held, &shared.topics.client_id)
             }
         };
         said.trouble(&format!("mqtt: {}", trouble.line()));

@@ -20,6 +20,10 @@
 //! `persistence` file. Two kinds of messages are dropped, and the log names them: those older than `ttl`, and those that
 //! the broker refuses for their size or form.
 //!
+//! With `embeddings = true` the first message about an event has a key `embedding` besides: the direction of its picture's
+//! embedding, one signed byte for each number, in base64. The largest number is 127 or -127; a cosine needs no more. It
+//! belongs to the event's `bundle`, and is compared with what `lookout embed` prints for the same one.
+//!
 //! **Questions** are answered on `answer`, or on the MQTT 5 response topic, with the correlation data. The answer is a
 //! [`Reply`](crate::watch::Reply) or `{"error": {"code", "message", "help"}}`, with the question's `id` and quality of
 //! service; a snapshot is in its field `jpeg`, in base64. Eight questions may wait; more are answered `busy` at once, and
@@ -32,10 +36,13 @@
 //! event's picture, and a switch to arm. With `home_assistant = false` what it was told before is taken back.
 //!
 //! Each connection begins with a clean session and a new client: nothing but the outbox remembers what is still to be
-//! sent, so a session that the broker has lost makes no difference.
+//! sent, so a session that the broker has lost makes no difference. The client's id is `<prefix>:<device>`, with a dot for
+//! each slash in the prefix: a second device of the same name throws the first one out rather than mix its events with it,
+//! and both say so.
 
 mod backoff;
 mod config;
+mod embedding;
 mod flight;
 mod home_assistant;
 mod link;
@@ -43,6 +50,7 @@ mod mail;
 mod outward;
 mod query;
 mod questions;
+mod rivals;
 mod session;
 mod state;
 mod telling;

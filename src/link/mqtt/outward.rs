@@ -9,6 +9,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, PublishProperties};
 use tokio::time::Instant;
 
+use super::embedding::{Embedded, encode};
 use super::flight::{Cargo, Flight, Kept};
 use super::home_assistant::Known;
 use super::link::{Inward, Shared};
@@ -18,6 +19,7 @@ use super::session::{Lasting, QUEUE};
 use super::telling::Telling;
 use super::trouble::Trouble;
 use crate::memory::Waiting;
+use crate::watch::Phase;
 use crate::{Code, Error};
 
 /// Most answers that wait, and most bytes of them.
@@ -266,7 +268,8 @@ impl<'a> Outward<'a> {
 
     fn send_event(&mut self, message: &Waiting, expires_s: Option<u64>) {
         let topic = self.shared.topics.event(&message.event.trigger);
-        let body = match serde_json::to_vec(&message.event) {
+        let embedding = self.embedding(message);
+        let body = match serde_json::to_vec(&Embedded { event: &message.event, embedding }) {
             Ok(body) => body,
             Err(error) => return self.give_up(message.place, &format!("it has no JSON form: {error}")),
         };
@@ -281,6 +284,19 @@ impl<'a> Outward<'a> {
             ..PublishProperties::default()
         };
         self.publish(Cargo::Event(message.place), &topic, QoS::AtLeastOnce, false, body, properties);
+    }
+
+    fn embedding(&self, message: &Waiting) -> Option<String> {
+        if !self.shared.config.embeddings || message.event.phase != Phase::Begin {
+            return None;
+        }
+        match self.shared.outbox.embedding(message.event.id) {
+            Ok(embedding) => embedding.as_deref().map(encode),
+            Err(error) => {
+                log::warn!("mqtt: the event {} goes out without its embedding: {error}", message.event.id);
+                None
+            }
+        }
     }
 
     /// The connection is over. Returns whether it was of use.

@@ -40,6 +40,8 @@ pub(super) enum Ended {
         trouble: Trouble,
         /// Whether it was of use, so that the next attempt may come soon.
         worked: bool,
+        /// Since it was accepted; `None` where it was not.
+        held: Option<Duration>,
     },
 }
 
@@ -110,10 +112,10 @@ pub(super) async fn run(
     stop: &mut watch::Receiver<Option<std::time::Instant>>,
     said: &mut Said,
 ) -> Ended {
-    let client_id = format!("lookout-{}", shared.device.id);
-    let mut options = match options(&shared.config, &shared.address, &client_id) {
+    let client_id = &shared.topics.client_id;
+    let mut options = match options(&shared.config, &shared.address, client_id) {
         Ok(options) => options,
-        Err(error) => return Ended::Broke { trouble: error.into(), worked: false },
+        Err(error) => return Ended::Broke { trouble: error.into(), worked: false, held: None },
     };
     options.set_last_will(LastWill::new(&shared.topics.status, "offline", QoS::AtLeastOnce, true, None));
     let (client, mut eventloop) = AsyncClient::new(options, QUEUE);
@@ -175,9 +177,9 @@ pub(super) async fn run(
         }
     };
     let leaving = session.out.leaving();
-    let held = session.connected.is_some_and(|since| since.elapsed() >= HELD);
-    let worked = session.out.end(&trouble) || held;
-    if leaving { Ended::Stopped } else { Ended::Broke { trouble, worked } }
+    let held = session.connected.map(|since| since.elapsed());
+    let worked = session.out.end(&trouble) || held.is_some_and(|held| held >= HELD);
+    if leaving { Ended::Stopped } else { Ended::Broke { trouble, worked, held } }
 }
 
 struct Session<'a> {

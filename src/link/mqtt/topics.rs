@@ -6,6 +6,8 @@ use super::MqttConfig;
 #[derive(Debug, Clone)]
 pub(super) struct Topics {
     base: String,
+    /// What the broker knows this device by: no other one's, whatever its prefix.
+    pub client_id: String,
     pub status: String,
     pub state: String,
     pub snapshot: String,
@@ -32,6 +34,8 @@ impl Topics {
         let base = format!("{}/{device}", config.prefix);
         let below = |name: &str| format!("{base}/{name}");
         Self {
+            // Neither a level's end nor what a name may hold.
+            client_id: format!("{}:{device}", config.prefix.replace('/', ".")),
             status: below("status"),
             state: below("state"),
             snapshot: below("snapshot"),

@@ -17,15 +17,24 @@ pub(super) struct Trouble {
     pub lasting: bool,
     /// Whether the broker answered a message with a code that cannot be read, so that nobody knows which message it was.
     pub garbled: bool,
+    /// Whether the other side closed the connection and did not say why.
+    pub wordless: bool,
+    /// Whether the broker said that another client has this one's id.
+    pub taken_over: bool,
 }
 
 impl Trouble {
     fn new(message: String, help: &str) -> Self {
-        Self { error: Error::new(Code::Link, message, help), lasting: false, garbled: false }
+        let error = Error::new(Code::Link, message, help);
+        Self { error, lasting: false, garbled: false, wordless: false, taken_over: false }
     }
 
     pub fn lasting(error: Error) -> Self {
-        Self { error, lasting: true, garbled: false }
+        Self { error, lasting: true, garbled: false, wordless: false, taken_over: false }
+    }
+
+    fn closed(broker: &str) -> Self {
+        Self { wordless: true, ..Self::new(format!("{broker} closed the connection"), "the broker's log says why") }
     }
 
     /// One line for the log and the status.
@@ -66,9 +75,7 @@ impl Trouble {
                 garbled: true,
                 ..Self::new(format!("{broker} answered with an unknown code: {error}"), "see the broker's log")
             },
-            ConnectionError::MqttState(StateError::ConnectionAborted) => {
-                Self::new(format!("{broker} closed the connection"), "the broker's log says why")
-            }
+            ConnectionError::MqttState(StateError::ConnectionAborted) => Self::closed(&broker),
             other => Self::new(format!("the connection to {broker} broke: {other}"), "the broker's log may say why"),
         }
     }
@@ -88,9 +95,10 @@ fn io(error: &std::io::Error, broker: &str) -> Trouble {
         ErrorKind::ConnectionRefused => {
             Trouble::new(format!("{broker} refuses connections"), "is it running, and is the port right?")
         }
-        ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => {
-            Trouble::new(format!("{broker} closed the connection"), "the broker's log says why")
-        }
+        ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::UnexpectedEof
+        | ErrorKind::BrokenPipe => Trouble::closed(broker),
         _ => Trouble::new(format!("{broker} cannot be reached: {error}"), "are the name and the network right?"),
     }
 }
@@ -132,7 +140,8 @@ fn refused(code: ConnectReturnCode, broker: &str) -> Trouble {
     let (cause, help) = match code {
         C::BadUserNamePassword | C::NotAuthorized | C::Banned | C::BadAuthenticationMethod => (
             "refuses the user name, the password or the client".to_owned(),
-            "check `username` and the file in `password_file` against the broker's",
+            "check `username` and the file in `password_file` against the broker's; where its access list goes by names \
+             or certificates, `device` must be the name there",
         ),
         C::RefusedProtocolVersion | C::UnsupportedProtocolVersion => {
             ("does not speak MQTT 5".to_owned(), "lookout needs MQTT 5: mosquitto 1.6 or newer has it")
@@ -147,11 +156,14 @@ fn refused(code: ConnectReturnCode, broker: &str) -> Trouble {
 
 fn disconnected(code: DisconnectReasonCode, broker: &str) -> Trouble {
     match code {
-        DisconnectReasonCode::SessionTakenOver => Trouble::lasting(Error::new(
-            Code::Link,
-            format!("another client took this device's place at {broker}"),
-            "two devices have the same name: give each its own",
-        )),
+        DisconnectReasonCode::SessionTakenOver => Trouble {
+            taken_over: true,
+            ..Trouble::lasting(Error::new(
+                Code::Link,
+                format!("another client took this device's place at {broker}"),
+                "two devices have the same name: give each its own",
+            ))
+        },
         DisconnectReasonCode::ServerShuttingDown => {
             Trouble::new(format!("{broker} is shutting down"), "lookout connects again when it is back")
         }

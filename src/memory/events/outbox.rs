@@ -7,6 +7,7 @@ use rusqlite::params;
 
 use crate::Result;
 use crate::memory::{Outbox, Waiting};
+use crate::watch::EventId;
 
 use super::read::parse;
 use super::store::EventStore;
@@ -56,6 +57,14 @@ impl Outbox for EventStore {
             return Ok(());
         }
         self.shared.settle_acknowledged()
+    }
+
+    fn embedding(&self, event: EventId) -> Result<Option<Vec<f32>>> {
+        // Memory before disk, as above.
+        if let Some(embedding) = self.shared.pending().embedding(event) {
+            return Ok(Some(embedding.to_vec()));
+        }
+        Ok(EventStore::embedding(self, event)?.map(|(_, embedding)| embedding))
     }
 
     fn len(&self) -> Result<u64> {

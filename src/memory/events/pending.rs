@@ -84,6 +84,11 @@ impl Pending {
         self.reports.iter().any(|kept| kept.report.event.id == id && kept.report.event.sequence == sequence)
     }
 
+    /// The embedding of an event that began in one of these reports.
+    pub(super) fn embedding(&self, id: EventId) -> Option<&[f32]> {
+        self.reports.iter().filter(|kept| kept.report.event.id == id).find_map(|kept| kept.report.embedding.as_deref())
+    }
+
     /// Reports that have a place above `after`, oldest first.
     pub(super) fn waiting(&self, after: i64) -> impl Iterator<Item = (i64, &Report)> {
         self.reports.iter().filter_map(move |kept| Some((kept.place.filter(|place| *place > after)?, &kept.report)))
