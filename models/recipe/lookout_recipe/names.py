@@ -24,7 +24,7 @@ from .text import encode
 
 PASSES, BATCH, POOLED, RATE, KEEP = 20, 384, 768, 1e-3, 0.998
 WIDTH = 1024  # of the way from the convolutional features to the embedding
-CAPTION_WEIGHT, LABEL_WEIGHT, POOL_WEIGHT, NAME_WEIGHT, STAY_WEIGHT, SMOOTH = 0.5, 0.2, 1.0, 0.3, 40.0, 1.5
+CAPTION_WEIGHT, LABEL_WEIGHT, POOL_WEIGHT, NAME_WEIGHT, STAY_WEIGHT, SMOOTH = 0.5, 0.2, 1.0, 0.3, 10.0, 1.5
 
 
 @torch.inference_mode()
