@@ -55,6 +55,8 @@ mod neon_depthwise;
 #[cfg(target_arch = "aarch64")]
 mod neon_dot;
 #[cfg(target_arch = "aarch64")]
+mod neon_dot_tile;
+#[cfg(target_arch = "aarch64")]
 mod neon_float;
 #[cfg(target_arch = "aarch64")]
 mod neon_i8mm;
