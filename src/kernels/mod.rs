@@ -60,6 +60,8 @@ mod neon_dot_tile;
 mod neon_float;
 #[cfg(target_arch = "aarch64")]
 mod neon_i8mm;
+#[cfg(target_arch = "aarch64")]
+mod neon_tile;
 #[cfg(target_arch = "x86_64")]
 mod ymm;
 
@@ -255,6 +257,11 @@ impl Kernel {
             depth: rows.depth,
             weights: weights.panel(panels.start),
             start,
+            #[cfg(target_arch = "aarch64")]
+            calm: match (self.0 == Set::Neon).then(|| weights.calm()).flatten() {
+                Some(calm) => calm[panels.start * (rows.depth / pack::PIECE)..].as_ptr(),
+                None => std::ptr::null(),
+            },
             ending: Ending { row_scale: rows.scale.as_ptr(), ..ending },
         };
         // SAFETY: every pointer of `tile` was taken from a slice whose length was checked above against `count`, `panels`,
@@ -292,6 +299,9 @@ struct Tile {
     weights: *const i8,
     /// What the sums start from, per column; null for 0.
     start: *const i32,
+    /// See [`Packed::calm`]; null where it is not known or not asked for.
+    #[cfg(target_arch = "aarch64")]
+    calm: *const u8,
     ending: Ending,
 }
 
@@ -324,6 +334,8 @@ impl Tile {
             Tile {
                 weights: self.weights.add(column * self.depth),
                 start: if self.start.is_null() { self.start } else { self.start.add(column) },
+                #[cfg(target_arch = "aarch64")]
+                calm: if self.calm.is_null() { self.calm } else { self.calm.add(panel * (self.depth / pack::PIECE)) },
                 ending: self.ending.at_column(column),
                 ..self
             }

@@ -74,10 +74,34 @@ impl Laid {
 macro_rules! row {
     ($q:literal, $lane:literal, $a:literal $b:literal $c:literal $d:literal) => {
         concat!(
-            "sdot v", $a, ".4s, v0.16b, v", $q, ".4b[", $lane, "]\n",
-            "sdot v", $b, ".4s, v1.16b, v", $q, ".4b[", $lane, "]\n",
-            "sdot v", $c, ".4s, v2.16b, v", $q, ".4b[", $lane, "]\n",
-            "sdot v", $d, ".4s, v3.16b, v", $q, ".4b[", $lane, "]\n",
+            "sdot v",
+            $a,
+            ".4s, v0.16b, v",
+            $q,
+            ".4b[",
+            $lane,
+            "]\n",
+            "sdot v",
+            $b,
+            ".4s, v1.16b, v",
+            $q,
+            ".4b[",
+            $lane,
+            "]\n",
+            "sdot v",
+            $c,
+            ".4s, v2.16b, v",
+            $q,
+            ".4b[",
+            $lane,
+            "]\n",
+            "sdot v",
+            $d,
+            ".4s, v3.16b, v",
+            $q,
+            ".4b[",
+            $lane,
+            "]\n",
         )
     };
 }
