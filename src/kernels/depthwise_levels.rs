@@ -290,7 +290,8 @@ impl LanesOf<'_> {
         weights: &[[D::Bytes; K]; G],
         start: D::Sums,
     ) -> [D::Sums; COLUMNS] {
-        let mut sums = [start; COLUMNS];
+        // SAFETY: the caller has the instruction set.
+        let mut sums = unsafe { D::starts::<COLUMNS>(start) };
         for (g, weights) in weights.iter().enumerate() {
             unroll! { I in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 => {
                 if I < (COLUMNS - 1) * S + K {

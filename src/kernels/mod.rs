@@ -258,8 +258,8 @@ impl Kernel {
             weights: weights.panel(panels.start),
             start,
             #[cfg(target_arch = "aarch64")]
-            calm: match (self.0 == Set::Neon).then(|| weights.calm()).flatten() {
-                Some(calm) => calm[panels.start * (rows.depth / pack::PIECE)..].as_ptr(),
+            wild: match (self.0 == Set::Neon).then(|| weights.wild()).flatten() {
+                Some(wild) => wild[panels.start * (rows.depth / pack::PIECE)..].as_ptr(),
                 None => std::ptr::null(),
             },
             ending: Ending { row_scale: rows.scale.as_ptr(), ..ending },
@@ -299,9 +299,9 @@ struct Tile {
     weights: *const i8,
     /// What the sums start from, per column; null for 0.
     start: *const i32,
-    /// See [`Packed::calm`]; null where it is not known or not asked for.
+    /// See [`Packed::wild`]; null where it is not known or not asked for.
     #[cfg(target_arch = "aarch64")]
-    calm: *const u8,
+    wild: *const u8,
     ending: Ending,
 }
 
@@ -335,7 +335,7 @@ impl Tile {
                 weights: self.weights.add(column * self.depth),
                 start: if self.start.is_null() { self.start } else { self.start.add(column) },
                 #[cfg(target_arch = "aarch64")]
-                calm: if self.calm.is_null() { self.calm } else { self.calm.add(panel * (self.depth / pack::PIECE)) },
+                wild: if self.wild.is_null() { self.wild } else { self.wild.add(panel * (self.depth / pack::PIECE)) },
                 ending: self.ending.at_column(column),
                 ..self
             }

@@ -17,7 +17,7 @@ const MANY: usize = 6;
 /// `tile` must describe valid arrays for `rows` and `panels`.
 pub(super) unsafe fn multiply(tile: Tile, rows: usize, panels: usize) {
     let many = rows >= MANY && tile.depth <= DEEP;
-    let mut turned = Turned::NEW;
+    let mut turned = Turned::new();
     for panel in 0..panels {
         // SAFETY: `panel < panels`, and no block has more rows than there are.
         unsafe {

@@ -29,7 +29,7 @@ pub(super) unsafe fn multiply(tile: Tile, rows: usize, panels: usize) {
     let last = (tile.ending.columns - (panels - 1) * PANEL).min(PANEL);
     let whole = if last > PANEL / 2 { panels } else { panels - 1 };
     let blocks = if whole > 0 && Laid::blocks(tile.depth) > 0 { rows / neon_dot_tile::ROWS } else { 0 };
-    let mut laid = Laid::NEW;
+    let mut laid = Laid::new();
     let mut done = 0;
     while done < blocks {
         let some = (blocks - done).min(Laid::blocks(tile.depth));

@@ -21,7 +21,9 @@ const ROOM: usize = 1 << 15;
 pub(super) struct Laid(MaybeUninit<[u8; ROOM]>);
 
 impl Laid {
-    pub(super) const NEW: Laid = Laid(MaybeUninit::uninit());
+    pub(super) fn new() -> Self {
+        Laid(MaybeUninit::uninit())
+    }
 
     /// Bytes of a block of rows of `depth`.
     fn block(depth: usize) -> usize {
@@ -199,12 +201,12 @@ unsafe fn to_levels(tile: Tile, mut rows: *const u8, blocks: usize) {
         // SAFETY: there are so many rows of levels and scales, and whole panels of each.
         unsafe {
             let sums = sums(tile, rows);
-            levels_of_row!(sums[0], "v8" "v9" "v10" "v11", ending, row_scale, to);
-            levels_of_row!(sums[1], "v12" "v13" "v14" "v15", ending, row_scale, to);
-            levels_of_row!(sums[2], "v16" "v17" "v18" "v19", ending, row_scale, to);
-            levels_of_row!(sums[3], "v20" "v21" "v22" "v23", ending, row_scale, to);
-            levels_of_row!(sums[4], "v24" "v25" "v26" "v27", ending, row_scale, to);
-            levels_of_row!(sums[5], "v28" "v29" "v30" "v31", ending, row_scale, to);
+            levels_of_row!(sums[0], ["v8" "v9" "v10" "v11"], ending, row_scale, to);
+            levels_of_row!(sums[1], ["v12" "v13" "v14" "v15"], ending, row_scale, to);
+            levels_of_row!(sums[2], ["v16" "v17" "v18" "v19"], ending, row_scale, to);
+            levels_of_row!(sums[3], ["v20" "v21" "v22" "v23"], ending, row_scale, to);
+            levels_of_row!(sums[4], ["v24" "v25" "v26" "v27"], ending, row_scale, to);
+            levels_of_row!(sums[5], ["v28" "v29" "v30" "v31"], ending, row_scale, to);
             rows = rows.add(block);
         }
     }

@@ -20,7 +20,7 @@ pub(super) const DEEP: usize = 2048;
 pub(super) struct Turned {
     bytes: MaybeUninit<[i8; DEEP * PANEL]>,
     /// What the sums start from, which have two lanes a column.
-    start: [i32; 2 * PANEL],
+    start: MaybeUninit<[i32; 2 * PANEL]>,
 }
 
 /// The products of 4 columns and 4 bytes of both rows: the group's weights, and its activations of each row.
@@ -75,14 +75,28 @@ macro_rules! add {
     };
 }
 
-/// 4 columns of a piece: bit `$bit` says whether 4 products fit 16 bits.
-macro_rules! piece {
+/// 4 columns of a piece.
+macro_rules! calm {
+    ($a:literal $b:literal $c:literal $d:literal) => {
+        concat!(
+            "ld1 {{v0.16b-v3.16b}}, [{weights}], #64\n",
+            products!("smull", "0", "8", "12"),
+            products!("smlal", "1", "9", "13"),
+            products!("smlal", "2", "10", "14"),
+            products!("smlal", "3", "11", "15"),
+            add!($a $b $c $d),
+        )
+    };
+}
+
+/// The same of a piece where `{wild}` says by bit `$bit` whether 4 products do not fit 16 bits: two are added first then.
+macro_rules! wild {
     ($bit:literal, $a:literal $b:literal $c:literal $d:literal) => {
         concat!(
             "ld1 {{v0.16b-v3.16b}}, [{weights}], #64\n",
             products!("smull", "0", "8", "12"),
             products!("smlal", "1", "9", "13"),
-            "tbz {calm:w}, #", $bit, ", 5", $bit, "f\n",
+            "tbnz {wild:w}, #", $bit, ", 5", $bit, "f\n",
             products!("smlal", "2", "10", "14"),
             "4", $bit, ":\n",
             products!("smlal", "3", "11", "15"),
@@ -91,15 +105,10 @@ macro_rules! piece {
     };
 }
 
-/// Where 4 products do not fit, two are added first.
-macro_rules! not_calm {
+/// The addition in between, out of the way.
+macro_rules! between {
     ($bit:literal, $a:literal $b:literal $c:literal $d:literal) => {
-        concat!(
-            "5", $bit, ":\n",
-            add!($a $b $c $d),
-            products!("smull", "2", "10", "14"),
-            "b 4", $bit, "b\n",
-        )
+        concat!("5", $bit, ":\n", add!($a $b $c $d), products!("smull", "2", "10", "14"), "b 4", $bit, "b\n")
     };
 }
 
@@ -119,7 +128,7 @@ macro_rules! rest {
 type Sums = [int32x4_t; 4];
 
 macro_rules! block {
-    ($tile:expr, $turned:expr, $one:expr, $two:expr, $sums:expr, $pieces:expr, $not_calm:expr, $rest:expr) => {
+    ($tile:expr, $turned:expr, $one:expr, $two:expr, $sums:expr, $calm:expr, $wild:expr, $rest:expr) => {
         asm!(
             "ld1 {{v16.4s-v19.4s}}, [{start}]",
             "ld1 {{v20.4s-v23.4s}}, [{more}]",
@@ -127,14 +136,17 @@ macro_rules! block {
             "ld1 {{v28.4s-v31.4s}}, [{more}]",
             "cbz {pieces}, 3f",
             "2:",
-            "ldrb {calm:w}, [{calms}], #1",
+            "ldrb {wild:w}, [{wilds}], #1",
             "ld4r {{v8.4s-v11.4s}}, [{one}], #16",
             "ld4r {{v12.4s-v15.4s}}, [{two}], #16",
-            $pieces,
+            "cbnz {wild:w}, 8f",
+            $calm,
+            "9:",
             "subs {pieces}, {pieces}, #1",
             "b.ne 2b",
             "b 3f",
-            $not_calm,
+            "8:",
+            $wild,
             "3:",
             "cbz {rest}, 6f",
             "7:",
@@ -152,12 +164,12 @@ macro_rules! block {
             "addp v21.4s, v26.4s, v27.4s",
             "addp v22.4s, v28.4s, v29.4s",
             "addp v23.4s, v30.4s, v31.4s",
-            start = in(reg) $turned.start.as_ptr(),
-            more = in(reg) $turned.start.as_ptr().add(PANEL),
+            start = in(reg) $turned.start.as_ptr().cast::<i32>(),
+            more = in(reg) $turned.start.as_ptr().cast::<i32>().add(PANEL),
             pieces = inout(reg) $tile.depth / PIECE => _,
             rest = inout(reg) ($tile.depth % PIECE).div_ceil(8) => _,
-            calm = out(reg) _,
-            calms = inout(reg) $tile.calm => _,
+            wild = out(reg) _,
+            wilds = inout(reg) $tile.wild => _,
             weights = inout(reg) $turned.bytes.as_ptr() => _,
             one = inout(reg) $one => _,
             two = inout(reg) $two => _,
@@ -172,7 +184,9 @@ macro_rules! block {
 }
 
 impl Turned {
-    pub(super) const NEW: Turned = Turned { bytes: MaybeUninit::uninit(), start: [0; 2 * PANEL] };
+    pub(super) fn new() -> Self {
+        Turned { bytes: MaybeUninit::uninit(), start: MaybeUninit::uninit() }
+    }
 
     /// All rows of the first `QUADS` (2 or 4) times 4 columns of a panel; the last block overlaps the one before it and
     /// writes the same values.
@@ -181,8 +195,8 @@ impl Turned {
     /// `tile` must describe valid arrays for at least 2 rows of at most DEEP bytes, with room after them to read 8 bytes at a
     /// time.
     pub(super) unsafe fn run<const QUADS: usize>(&mut self, tile: Tile, rows: usize) {
-        static NEVER: [u8; DEEP / PIECE] = [0; DEEP / PIECE];
-        let tile = Tile { calm: if tile.calm.is_null() { NEVER.as_ptr() } else { tile.calm }, ..tile };
+        static ALL: [u8; DEEP / PIECE] = [15; DEEP / PIECE];
+        let tile = Tile { wild: if tile.wild.is_null() { ALL.as_ptr() } else { tile.wild }, ..tile };
         // SAFETY: the caller's promise.
         unsafe {
             self.turn::<QUADS>(tile);
@@ -241,9 +255,10 @@ impl Turned {
                     to = to.add(32);
                 }
             }
-            let start = tile.start();
-            for column in 0..PANEL {
-                self.start[2 * column] = *start.add(column);
+            let (start, zero) = (tile.start(), vdupq_n_s32(0));
+            for i in (0..PANEL).step_by(4) {
+                let to = self.start.as_mut_ptr().cast::<i32>().add(2 * i);
+                vst2q_s32(to, int32x4x2_t(vld1q_s32(start.add(i)), zero));
             }
         }
     }
@@ -252,7 +267,7 @@ impl Turned {
     #[inline(always)]
     unsafe fn sums<const QUADS: usize>(&self, tile: Tile, one: *const u8, two: *const u8) -> [Sums; 2] {
         // SAFETY: rows have room after them to read 8 bytes at a time, and what is read there meets weights of 0; the panel was
-        // turned; there is a byte for each piece in `calm`.
+        // turned; there is a byte for each piece in `wild`.
         unsafe {
             let mut sums = [[vdupq_n_s32(0); 4]; 2];
             if QUADS == 4 {
@@ -263,16 +278,21 @@ impl Turned {
                     two,
                     sums,
                     concat!(
-                        piece!("0", "16" "17" "24" "25"),
-                        piece!("1", "18" "19" "26" "27"),
-                        piece!("2", "20" "21" "28" "29"),
-                        piece!("3", "22" "23" "30" "31"),
+                        calm!("16" "17" "24" "25"),
+                        calm!("18" "19" "26" "27"),
+                        calm!("20" "21" "28" "29"),
+                        calm!("22" "23" "30" "31"),
                     ),
                     concat!(
-                        not_calm!("0", "16" "17" "24" "25"),
-                        not_calm!("1", "18" "19" "26" "27"),
-                        not_calm!("2", "20" "21" "28" "29"),
-                        not_calm!("3", "22" "23" "30" "31"),
+                        wild!("0", "16" "17" "24" "25"),
+                        wild!("1", "18" "19" "26" "27"),
+                        wild!("2", "20" "21" "28" "29"),
+                        wild!("3", "22" "23" "30" "31"),
+                        "b 9b\n",
+                        between!("0", "16" "17" "24" "25"),
+                        between!("1", "18" "19" "26" "27"),
+                        between!("2", "20" "21" "28" "29"),
+                        between!("3", "22" "23" "30" "31"),
                     ),
                     concat!(
                         rest!("16" "17" "24" "25"),
@@ -288,8 +308,14 @@ impl Turned {
                     one,
                     two,
                     sums,
-                    concat!(piece!("0", "16" "17" "24" "25"), piece!("1", "18" "19" "26" "27")),
-                    concat!(not_calm!("0", "16" "17" "24" "25"), not_calm!("1", "18" "19" "26" "27")),
+                    concat!(calm!("16" "17" "24" "25"), calm!("18" "19" "26" "27")),
+                    concat!(
+                        wild!("0", "16" "17" "24" "25"),
+                        wild!("1", "18" "19" "26" "27"),
+                        "b 9b\n",
+                        between!("0", "16" "17" "24" "25"),
+                        between!("1", "18" "19" "26" "27"),
+                    ),
                     concat!(rest!("16" "17" "24" "25"), rest!("18" "19" "26" "27"))
                 );
             }
@@ -319,8 +345,8 @@ impl Turned {
         unsafe {
             let two = tile.rows.add(tile.depth);
             let sums = self.sums::<4>(tile, tile.rows, two);
-            levels_of_row!(sums[0], "v16" "v17" "v18" "v19", ending, row_scale, to);
-            levels_of_row!(sums[1], "v20" "v21" "v22" "v23", ending, row_scale, to);
+            levels_of_row!(sums[0], ["v16" "v17" "v18" "v19"], ending, row_scale, to);
+            levels_of_row!(sums[1], ["v20" "v21" "v22" "v23"], ending, row_scale, to);
             Tile { rows: two.wrapping_add(tile.depth), ending: Ending { row_scale, levels: to, ..ending }, ..tile }
         }
     }

@@ -10,7 +10,7 @@ use super::quantise::{Rows, SMALLEST, byte};
 pub const PANEL: usize = 16;
 /// Rows in a group.
 pub(super) const GROUP: usize = 4;
-/// Rows in a piece, of which a bit for each 4 columns says whether it is calm.
+/// Rows in a piece, of which a bit for each 4 columns says whether its weights are large.
 #[cfg(target_arch = "aarch64")]
 pub(super) const PIECE: usize = 16;
 /// The most that the magnitudes of 4 weights can sum up to, for 4 products with activations within 127 to fit 16 bits.
@@ -35,7 +35,7 @@ pub struct Packed {
     correction: Vec<i32>,
     lift: Vec<i32>,
     #[cfg(target_arch = "aarch64")]
-    calm: std::sync::OnceLock<Vec<u8>>,
+    wild: std::sync::OnceLock<Vec<u8>>,
 }
 
 impl Packed {
@@ -189,24 +189,24 @@ impl Packed {
         &self.lift
     }
 
-    /// For each panel and each whole piece of 16 rows: bit `i` says whether any 4 weights of a column that are 4 rows apart, of
-    /// columns `4 i` to `4 i + 3`, are so small that 4 products of any activations fit 16 bits. Most are, as few weights come
-    /// near the largest of their column. `None` for a matrix that was packed at run time.
+    /// For each panel and each whole piece of 16 rows: bit `i` says whether some 4 weights of a column that are 4 rows apart, of
+    /// columns `4 i` to `4 i + 3`, are so large that 4 products may not fit 16 bits. Few are, as few weights come near the
+    /// largest of their column. `None` for a matrix that was packed at run time.
     #[cfg(target_arch = "aarch64")]
-    pub(super) fn calm(&self) -> Option<&[u8]> {
+    pub(super) fn wild(&self) -> Option<&[u8]> {
         let pieces = self.padded_depth() / PIECE;
-        let calm = self.calm.get_or_init(|| {
+        let wild = self.wild.get_or_init(|| {
             let panels = self.lines.chunks_exact(self.depth.div_ceil(GROUP));
-            panels.flat_map(|lines| lines[..pieces * PIECE / GROUP].chunks_exact(PIECE / GROUP).map(calm)).collect()
+            panels.flat_map(|lines| lines[..pieces * PIECE / GROUP].chunks_exact(PIECE / GROUP).map(wild)).collect()
         });
-        (calm.len() == pieces * self.panels()).then_some(calm)
+        (wild.len() == pieces * self.panels()).then_some(wild)
     }
 
     /// What is known of the weights is no longer.
     fn changed(&mut self) {
         #[cfg(target_arch = "aarch64")]
         {
-            self.calm = std::sync::OnceLock::new();
+            self.wild = std::sync::OnceLock::new();
         }
     }
 
@@ -241,21 +241,16 @@ impl Packed {
         self.lift.resize(padded, 0);
         #[cfg(target_arch = "aarch64")]
         {
-            self.calm = std::sync::OnceLock::from(Vec::new());
+            self.wild = std::sync::OnceLock::from(Vec::new());
         }
     }
 }
 
-/// See [`Packed::calm`].
+/// See [`Packed::wild`].
 #[cfg(target_arch = "aarch64")]
-fn calm(piece: &[Line]) -> u8 {
-    let quads = PANEL / 4;
-    (0..quads)
-        .map(|quad| {
-            let sum = |i: usize| piece.iter().map(|line| u32::from(line.0[quad * 16 + i].unsigned_abs())).sum::<u32>();
-            u8::from((0..16).all(|i| sum(i) <= CALM)) << quad
-        })
-        .sum()
+fn wild(piece: &[Line]) -> u8 {
+    let sum = |i: usize| piece.iter().map(|line| u32::from(line.0[i].unsigned_abs())).sum::<u32>();
+    (0..PANEL * GROUP).filter(|i| sum(*i) > CALM).fold(0, |bits, i| bits | 1 << (i / 16))
 }
 
 impl std::fmt::Debug for Packed {

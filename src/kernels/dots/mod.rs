@@ -31,6 +31,11 @@ pub(super) trait Dots: Copy {
     /// The byte of level 0; where it is not 0, levels are signed.
     const BLANK: u8;
     unsafe fn start(from: *const i32) -> Self::Sums;
+    /// The same start for N results.
+    #[inline(always)]
+    unsafe fn starts<const N: usize>(start: Self::Sums) -> [Self::Sums; N] {
+        [start; N]
+    }
     unsafe fn bytes(from: *const u8) -> Self::Bytes;
     /// `sums + x[0] w[0] + x[1] w[1] + x[2] w[2] + x[3] w[3]` in each lane.
     unsafe fn dot(sums: Self::Sums, x: Self::Bytes, w: Self::Bytes) -> Self::Sums;

@@ -17,39 +17,54 @@ pub(in crate::kernels) struct Sdot;
 #[derive(Clone, Copy)]
 pub(in crate::kernels) struct Mull;
 
-/// Sums as levels, 4 registers of them at a time, then what is left.
-macro_rules! levels {
-    () => {
-        #[inline(always)]
-        unsafe fn levels<const N: usize>(sums: [Self::Sums; N], ends: [Self::V; 2], to: *mut u8, pitch: usize) {
-            // SAFETY: see above.
-            unsafe {
-                for i in (0..N).step_by(4) {
-                    if i + 4 <= N {
-                        let y = from_fn(|j| Self::floats(sums[i + j]).fused(ends[0], ends[1]));
-                        Self::V::levels(y, Self::BLANK, to.add(i * pitch), pitch);
-                        continue;
-                    }
-                    for (i, sums) in sums.into_iter().enumerate().skip(i) {
-                        let y = Self::floats(sums).fused(ends[0], ends[1]).hold(Self::V::splat(TOP_LEVEL));
-                        y.bytes(Self::V::splat(1.0), Self::BLANK, to.add(i * pitch));
-                    }
-                }
-            }
-        }
-        #[inline(always)]
-        unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
-            // SAFETY: see above.
-            unsafe { Self::interleave_16(rows, to) }
-        }
-        #[inline(always)]
-        unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {
-            // SAFETY: see above.
-            unsafe {
-                let [a, b, c, d] = rows.map(|row| vld1q_u8(row));
-                vst4q_u8(to, uint8x16x4_t(a, b, c, d));
-            }
-        }
+/// Four rows of 16 channels, those of a channel side by side.
+#[inline(always)]
+unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
+    // SAFETY: see above.
+    unsafe {
+        let [a, b, c, d] = rows.map(|row| vld1q_u8(row));
+        vst4q_u8(to, uint8x16x4_t(a, b, c, d));
+    }
+}
+
+/// 8 channels of two results as levels, the second `$pitch` bytes after the first; `$to` moves on by both. In `asm` because 4
+/// biases at a time are loaded where the compiler would copy each.
+macro_rules! two_as_levels {
+    ($one:expr, $two:expr, $scale:expr, $bias:expr, $to:ident, $pitch:expr) => {
+        // Narrowing and the sum hold levels as in `lanes`.
+        asm!(
+            "ld1 {{v0.4s-v3.4s}}, [{bias}]",
+            "scvtf {a:v}.4s, {a:v}.4s",
+            "scvtf {b:v}.4s, {b:v}.4s",
+            "scvtf {c:v}.4s, {c:v}.4s",
+            "scvtf {d:v}.4s, {d:v}.4s",
+            "fmla v0.4s, {a:v}.4s, {low:v}.4s",
+            "fmla v1.4s, {b:v}.4s, {high:v}.4s",
+            "fmla v2.4s, {c:v}.4s, {low:v}.4s",
+            "fmla v3.4s, {d:v}.4s, {high:v}.4s",
+            "fcvtns v0.4s, v0.4s",
+            "fcvtns v1.4s, v1.4s",
+            "fcvtns v2.4s, v2.4s",
+            "fcvtns v3.4s, v3.4s",
+            "sqxtn v0.4h, v0.4s",
+            "sqxtn v2.4h, v2.4s",
+            "sqxtn2 v0.8h, v1.4s",
+            "sqxtn2 v2.8h, v3.4s",
+            "movi v1.16b, #0x81",
+            "sqxtun v0.8b, v0.8h",
+            "sqxtun2 v0.16b, v2.8h",
+            "suqadd v1.16b, v0.16b",
+            "st1 {{v1.d}}[0], [{to}], {pitch}",
+            "st1 {{v1.d}}[1], [{to}], {pitch}",
+            bias = in(reg) $bias,
+            pitch = in(reg) $pitch,
+            to = inout(reg) $to,
+            a = inout(vreg) $one[0] => _, b = inout(vreg) $one[1] => _,
+            c = inout(vreg) $two[0] => _, d = inout(vreg) $two[1] => _,
+            low = in(vreg) $scale[0], high = in(vreg) $scale[1],
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+            options(nostack, preserves_flags),
+        )
     };
 }
 
@@ -63,6 +78,31 @@ impl Dots for Sdot {
     unsafe fn start(from: *const i32) -> [int32x4_t; 2] {
         // SAFETY: see above.
         from_fn(|i| unsafe { vld1q_s32(from.add(4 * i)) })
+    }
+    /// In `asm` because 4 registers at a time are loaded where the compiler would copy each.
+    #[inline(always)]
+    unsafe fn starts<const N: usize>(start: [int32x4_t; 2]) -> [[int32x4_t; 2]; N] {
+        if N != 8 {
+            return [start; N];
+        }
+        let start = [start[0], start[1], start[0], start[1]];
+        let mut sums = [[start[0]; 2]; 8];
+        // SAFETY: see above.
+        unsafe {
+            asm!(
+                "ld1 {{v16.4s-v19.4s}}, [{start}]",
+                "ld1 {{v20.4s-v23.4s}}, [{start}]",
+                "ld1 {{v24.4s-v27.4s}}, [{start}]",
+                "ld1 {{v28.4s-v31.4s}}, [{start}]",
+                start = in(reg) start.as_ptr(),
+                out("v16") sums[0][0], out("v17") sums[0][1], out("v18") sums[1][0], out("v19") sums[1][1],
+                out("v20") sums[2][0], out("v21") sums[2][1], out("v22") sums[3][0], out("v23") sums[3][1],
+                out("v24") sums[4][0], out("v25") sums[4][1], out("v26") sums[5][0], out("v27") sums[5][1],
+                out("v28") sums[6][0], out("v29") sums[6][1], out("v30") sums[7][0], out("v31") sums[7][1],
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        from_fn(|i| sums[i % 8])
     }
     #[inline(always)]
     unsafe fn bytes(from: *const u8) -> [int8x16_t; 2] {
@@ -91,7 +131,34 @@ impl Dots for Sdot {
         // SAFETY: see above.
         Several(sums.map(|sums| unsafe { vcvtq_f32_s32(sums) }))
     }
-    levels!();
+    #[inline(always)]
+    unsafe fn levels<const N: usize>(sums: [Self::Sums; N], ends: [Several<2>; 2], mut to: *mut u8, pitch: usize) {
+        let [scale, bias] = ends.map(|end| end.0);
+        // SAFETY: see above.
+        unsafe {
+            if N.is_multiple_of(2) {
+                let bias = [bias[0], bias[1], bias[0], bias[1]];
+                for i in (0..N).step_by(2) {
+                    two_as_levels!(sums[i], sums[i + 1], scale, bias.as_ptr(), to, pitch);
+                }
+                return;
+            }
+            for (i, sums) in sums.into_iter().enumerate() {
+                let y = Self::floats(sums).fused(ends[0], ends[1]).hold(Several::splat(TOP_LEVEL));
+                y.bytes(Several::splat(1.0), Self::BLANK, to.add(i * pitch));
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
+        // SAFETY: see above.
+        unsafe { interleave(rows, to) }
+    }
+    #[inline(always)]
+    unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {
+        // SAFETY: see above.
+        unsafe { interleave(rows, to) }
+    }
 }
 
 impl Dots for Mull {
@@ -124,5 +191,31 @@ impl Dots for Mull {
         // SAFETY: see above.
         unsafe { vcvtq_f32_s32(sums) }
     }
-    levels!();
+    #[inline(always)]
+    unsafe fn levels<const N: usize>(sums: [int32x4_t; N], ends: [float32x4_t; 2], to: *mut u8, pitch: usize) {
+        // SAFETY: see above.
+        unsafe {
+            for i in (0..N).step_by(4) {
+                if i + 4 <= N {
+                    let y = from_fn(|j| Self::floats(sums[i + j]).fused(ends[0], ends[1]));
+                    float32x4_t::levels(y, Self::BLANK, to.add(i * pitch), pitch);
+                    continue;
+                }
+                for (i, sums) in sums.into_iter().enumerate().skip(i) {
+                    let y = Self::floats(sums).fused(ends[0], ends[1]).hold(vdupq_n_f32(TOP_LEVEL));
+                    y.bytes(vdupq_n_f32(1.0), Self::BLANK, to.add(i * pitch));
+                }
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
+        // SAFETY: see above.
+        unsafe { interleave(rows, to) }
+    }
+    #[inline(always)]
+    unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {
+        // SAFETY: see above.
+        unsafe { interleave(rows, to) }
+    }
 }

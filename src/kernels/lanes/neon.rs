@@ -291,19 +291,4 @@ impl<const N: usize> Lanes for Several<N> {
             if N == 4 { vst1q_u8(to, bytes) } else { vst1_u8(to, vget_low_u8(bytes)) }
         }
     }
-    #[inline(always)]
-    unsafe fn levels(values: [Self; 4], blank: u8, to: *mut u8, stride: usize) {
-        // SAFETY: see above.
-        unsafe {
-            const { assert!(N == 2) };
-            debug_assert_eq!(blank, LOWEST as u8);
-            for i in [0, 2] {
-                let [one, two] = [values[i].0, values[i + 1].0];
-                let both = vreinterpretq_s64_s8(signed_levels([one[0], one[1], two[0], two[1]]));
-                let to = to.add(i * stride).cast::<i64>();
-                to.write_unaligned(vgetq_lane_s64::<0>(both));
-                to.byte_add(stride).write_unaligned(vgetq_lane_s64::<1>(both));
-            }
-        }
-    }
 }
