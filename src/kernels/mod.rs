@@ -21,6 +21,7 @@
 //! | `plain` | the reference, for any machine |
 //! | `avx512_vnni`, `avx_vnni`, `avx2` | x86-64 |
 //! | `neon_i8mm`, `neon_dot`, `neon` | AArch64 with products of matrices, with dot products, with neither |
+//! | `neon_dot_tile`, `neon_tile` | what the latter two do with many rows |
 //! | `neon_float`, `neon_depthwise` | AArch64: float activations; depthwise convolution of levels without dot products |
 //!
 //! The kernel is chosen when the program runs. `LOOKOUT_KERNEL` (a name of [`Kernel::name`]) picks another of those

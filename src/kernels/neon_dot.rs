@@ -44,14 +44,13 @@ pub(super) unsafe fn multiply(tile: Tile, rows: usize, panels: usize) {
         done += some;
     }
     for panel in 0..panels {
-        // SAFETY: `panel < panels`, and the rows that are left are fewer than there are.
-        unsafe {
-            let tile = tile.at_panel(panel);
-            let done = if panel < whole { blocks * neon_dot_tile::ROWS } else { 0 };
-            match rows - done {
-                0 => {}
-                left if panel < whole => strip::<4>(tile.at_row(done), left),
-                left => strip::<2>(tile.at_row(done), left),
+        let done = if panel < whole { blocks * neon_dot_tile::ROWS } else { 0 };
+        let left = rows - done;
+        if left > 0 {
+            // SAFETY: `panel < panels`, and rows are left.
+            unsafe {
+                let tile = tile.at_panel(panel).at_row(done);
+                if panel < whole { strip::<4>(tile, left) } else { strip::<2>(tile, left) }
             }
         }
     }

@@ -14,8 +14,8 @@ use super::{PANEL, Tile, pack::PIECE};
 /// The most bytes of a column that are turned.
 pub(super) const DEEP: usize = 2048;
 
-/// A panel, turned: of each piece of 16 bytes of a column 4 columns at a time, as [`PIECE`] groups of 4 bytes of them; at the
-/// end, where less than a piece is left, 2 groups of them, or twice that, with zeros.
+/// A panel, turned: of each [`PIECE`] rows 4 columns at a time, their 4 groups one after another; of the rest 2 groups at a time,
+/// an odd one with zeros.
 #[repr(align(64))]
 pub(super) struct Turned {
     bytes: MaybeUninit<[i8; DEEP * PANEL]>,

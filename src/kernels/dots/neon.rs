@@ -4,8 +4,8 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::array::from_fn;
 
-use super::{Dots, Lanes, TOP_LEVEL};
-use crate::kernels::lanes::Several;
+use super::{COLUMNS, Dots, Lanes, TOP_LEVEL};
+use crate::kernels::lanes::{Several, unroll};
 
 // SAFETY of every block below: the caller promises the instruction set and the room behind pointers.
 
@@ -74,6 +74,7 @@ impl Dots for Sdot {
     type Bytes = [int8x16_t; 2];
     const CHANNELS: usize = 16;
     const BLANK: u8 = super::SIGNED;
+    const HELD: bool = false;
     #[inline(always)]
     unsafe fn start(from: *const i32) -> [int32x4_t; 2] {
         // SAFETY: see above.
@@ -81,12 +82,9 @@ impl Dots for Sdot {
     }
     /// In `asm` because 4 registers at a time are loaded where the compiler would copy each.
     #[inline(always)]
-    unsafe fn starts<const N: usize>(start: [int32x4_t; 2]) -> [[int32x4_t; 2]; N] {
-        if N != 8 {
-            return [start; N];
-        }
+    unsafe fn starts(start: [int32x4_t; 2]) -> [[int32x4_t; 2]; COLUMNS] {
         let start = [start[0], start[1], start[0], start[1]];
-        let mut sums = [[start[0]; 2]; 8];
+        let mut sums = [[start[0]; 2]; COLUMNS];
         // SAFETY: see above.
         unsafe {
             asm!(
@@ -102,7 +100,7 @@ impl Dots for Sdot {
                 options(readonly, nostack, preserves_flags),
             );
         }
-        from_fn(|i| sums[i % 8])
+        sums
     }
     #[inline(always)]
     unsafe fn bytes(from: *const u8) -> [int8x16_t; 2] {
@@ -112,7 +110,8 @@ impl Dots for Sdot {
     #[inline(always)]
     unsafe fn dot(mut sums: [int32x4_t; 2], x: [int8x16_t; 2], w: [int8x16_t; 2]) -> [int32x4_t; 2] {
         for i in 0..2 {
-            // SAFETY: see above. Through `asm` because the intrinsic is not stable.
+            // SAFETY: see above. Through `asm` because the intrinsic is not stable; not `pure`, which would let products be
+            // put off until there are no registers left for what they need.
             unsafe {
                 asm!(
                     ".arch_extension dotprod",
@@ -120,7 +119,7 @@ impl Dots for Sdot {
                     inout(vreg) sums[i],
                     in(vreg) x[i],
                     in(vreg) w[i],
-                    options(pure, nomem, nostack, preserves_flags)
+                    options(nomem, nostack, preserves_flags)
                 );
             }
         }
@@ -131,16 +130,20 @@ impl Dots for Sdot {
         // SAFETY: see above.
         Several(sums.map(|sums| unsafe { vcvtq_f32_s32(sums) }))
     }
+    #[expect(unused_assignments, reason = "nothing follows the last result")]
     #[inline(always)]
     unsafe fn levels<const N: usize>(sums: [Self::Sums; N], ends: [Several<2>; 2], mut to: *mut u8, pitch: usize) {
         let [scale, bias] = ends.map(|end| end.0);
         // SAFETY: see above.
         unsafe {
-            if N.is_multiple_of(2) {
+            if N == COLUMNS {
                 let bias = [bias[0], bias[1], bias[0], bias[1]];
-                for i in (0..N).step_by(2) {
-                    two_as_levels!(sums[i], sums[i + 1], scale, bias.as_ptr(), to, pitch);
-                }
+                unroll! { I in 0 2 4 6 => {
+                    if I < N {
+                        let [one, two] = [sums[I % N], sums[(I + 1) % N]];
+                        two_as_levels!(one, two, scale, bias.as_ptr(), to, pitch);
+                    }
+                }}
                 return;
             }
             for (i, sums) in sums.into_iter().enumerate() {
