@@ -13,7 +13,7 @@ use super::{Kernel, PANEL, Window};
 /// Rows that lie side by side.
 const GROUP: usize = 4;
 /// Results side by side that are summed at a time.
-const COLUMNS: usize = 8;
+pub(super) const COLUMNS: usize = 8;
 
 /// The taps of a depthwise layer whose input and output are levels, with a ReLU at its end whose bound is the last level.
 #[derive(Clone)]
@@ -260,18 +260,18 @@ impl LanesOf<'_> {
         let step = self.laid.step;
         // SAFETY: tiles lie inside the laid columns; no more than `columns` results are written.
         unsafe {
-            let weights = self.weights(row);
-            let weights: [[D::Bytes; K]; G] =
-                std::array::from_fn(|g| std::array::from_fn(|kx| D::bytes(weights.add((g * K + kx) * PANEL * GROUP))));
+            let from = self.weights(row);
+            let tap = |g: usize, kx: usize| D::bytes(from.add((g * K + kx) * PANEL * GROUP));
+            let held: [[D::Bytes; K]; G] = std::array::from_fn(|g| std::array::from_fn(|kx| tap(g, kx)));
             let (start, ends) = (self.start::<D>(), self.ends::<D>());
             let laid = self.laid.bytes.add(self.part * GROUP);
             for column in (0..self.columns).step_by(COLUMNS) {
                 let (x, to) = (laid.add(column * S * step), out.add(column * pitch));
                 if column + COLUMNS <= self.columns {
-                    let sums = self.tile::<D, K, S, G>(x, &weights, start);
+                    let sums = self.tile::<D, K, S, G>(x, &held, from, start);
                     D::levels(sums, ends, to, pitch);
                 } else {
-                    let sums = self.tile::<D, K, S, G>(x, &weights, start);
+                    let sums = self.tile::<D, K, S, G>(x, &held, from, start);
                     unroll! { J in 0 1 2 3 4 5 6 => {
                         if column + J < self.columns {
                             D::levels([sums[J]], ends, to.add(J * pitch), pitch);
@@ -287,11 +287,13 @@ impl LanesOf<'_> {
     unsafe fn tile<D: Dots, const K: usize, const S: usize, const G: usize>(
         &self,
         x: *const u8,
-        weights: &[[D::Bytes; K]; G],
+        held: &[[D::Bytes; K]; G],
+        weights: *const u8,
         start: D::Sums,
     ) -> [D::Sums; COLUMNS] {
-        let mut sums = [start; COLUMNS];
-        for (g, weights) in weights.iter().enumerate() {
+        // SAFETY: the caller has the instruction set.
+        let mut sums = unsafe { D::starts(start) };
+        for (g, held) in held.iter().enumerate() {
             unroll! { I in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 => {
                 if I < (COLUMNS - 1) * S + K {
                     // SAFETY: so many columns are laid from `x` on.
@@ -299,8 +301,12 @@ impl LanesOf<'_> {
                     unroll! { KX in 0 1 2 3 4 => {
                         let steps = I.wrapping_sub(KX);
                         if KX < K && steps.is_multiple_of(S) && steps / S < COLUMNS {
-                            // SAFETY: the caller has the instruction set.
-                            sums[steps / S] = unsafe { D::dot(sums[steps / S], x, weights[KX]) };
+                            // SAFETY: the caller has the instruction set, and there are so many taps.
+                            unsafe {
+                                let from = weights.add((g * K + KX) * PANEL * GROUP);
+                                let tap = if D::HELD { held[KX] } else { D::bytes(from) };
+                                sums[steps / S] = D::dot(sums[steps / S], x, tap);
+                            }
                         }
                     }}
                 }

@@ -358,3 +358,62 @@ impl Spare {
     pub(super) const NEW: Spare =
         Spare { out: [[MaybeUninit::uninit(); PANEL]; 6], residual: [[MaybeUninit::uninit(); PANEL]; 6] };
 }
+
+/// Finishes 16 sums of a row, in these 4 registers, as levels; `$to` moves on by `$stride`. With `row_scale` sums are scaled by
+/// the row too, and it moves to the next. In `asm` because it needs 8 registers beside them, and no more.
+#[cfg(target_arch = "aarch64")]
+macro_rules! levels_of_row {
+    ($sums:expr, $regs:tt, $ending:expr, $row_scale:ident, $to:ident) => {
+        levels_of_row!(@ $sums, $regs, $ending.scale, $ending.bias, $to, $ending.stride, [
+            "ld1r {{v7.4s}}, [{row_scale}], #4"
+            "fmul v0.4s, v0.4s, v7.4s"
+            "fmul v1.4s, v1.4s, v7.4s"
+            "fmul v2.4s, v2.4s, v7.4s"
+            "fmul v3.4s, v3.4s, v7.4s"
+        ], [row_scale = inout(reg) $row_scale,])
+    };
+    ($sums:expr, $regs:tt, $scale:expr, $bias:expr, $to:ident, $stride:expr) => {
+        levels_of_row!(@ $sums, $regs, $scale, $bias, $to, $stride, [], [])
+    };
+    (@ $sums:expr, [$a:tt $b:tt $c:tt $d:tt], $scale:expr, $bias:expr, $to:ident, $stride:expr,
+        [$($scaling:literal)*], [$($operand:tt)*]) => {
+        // NaN counts as 0 in the conversion, and narrowing holds the rest in 0..=255; adding that to the byte of level 0
+        // holds it below the level above the last.
+        asm!(
+            "ld1 {{v0.4s-v3.4s}}, [{scale}]",
+            $($scaling,)*
+            "ld1 {{v4.4s-v7.4s}}, [{bias}]",
+            concat!("scvtf ", $a, ".4s, ", $a, ".4s"),
+            concat!("scvtf ", $b, ".4s, ", $b, ".4s"),
+            concat!("scvtf ", $c, ".4s, ", $c, ".4s"),
+            concat!("scvtf ", $d, ".4s, ", $d, ".4s"),
+            concat!("fmla v4.4s, v0.4s, ", $a, ".4s"),
+            concat!("fmla v5.4s, v1.4s, ", $b, ".4s"),
+            concat!("fmla v6.4s, v2.4s, ", $c, ".4s"),
+            concat!("fmla v7.4s, v3.4s, ", $d, ".4s"),
+            "fcvtns v4.4s, v4.4s",
+            "fcvtns v5.4s, v5.4s",
+            "fcvtns v6.4s, v6.4s",
+            "fcvtns v7.4s, v7.4s",
+            "sqxtn v4.4h, v4.4s",
+            "sqxtn v6.4h, v6.4s",
+            "sqxtn2 v4.8h, v5.4s",
+            "sqxtn2 v6.8h, v7.4s",
+            "movi v0.16b, #0x81",
+            "sqxtun v4.8b, v4.8h",
+            "sqxtun2 v4.16b, v6.8h",
+            "suqadd v0.16b, v4.16b",
+            "st1 {{v0.16b}}, [{to}], {stride}",
+            scale = in(reg) $scale,
+            bias = in(reg) $bias,
+            stride = in(reg) $stride,
+            to = inout(reg) $to,
+            $($operand)*
+            inout($a) $sums[0] => _, inout($b) $sums[1] => _, inout($c) $sums[2] => _, inout($d) $sums[3] => _,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            options(nostack, preserves_flags),
+        )
+    };
+}
+#[cfg(target_arch = "aarch64")]
+pub(super) use levels_of_row;

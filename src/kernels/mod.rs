@@ -21,6 +21,7 @@
 //! | `plain` | the reference, for any machine |
 //! | `avx512_vnni`, `avx_vnni`, `avx2` | x86-64 |
 //! | `neon_i8mm`, `neon_dot`, `neon` | AArch64 with products of matrices, with dot products, with neither |
+//! | `neon_dot_tile`, `neon_tile` | what the latter two do with many rows |
 //! | `neon_float`, `neon_depthwise` | AArch64: float activations; depthwise convolution of levels without dot products |
 //!
 //! The kernel is chosen when the program runs. `LOOKOUT_KERNEL` (a name of [`Kernel::name`]) picks another of those
@@ -55,9 +56,13 @@ mod neon_depthwise;
 #[cfg(target_arch = "aarch64")]
 mod neon_dot;
 #[cfg(target_arch = "aarch64")]
+mod neon_dot_tile;
+#[cfg(target_arch = "aarch64")]
 mod neon_float;
 #[cfg(target_arch = "aarch64")]
 mod neon_i8mm;
+#[cfg(target_arch = "aarch64")]
+mod neon_tile;
 #[cfg(target_arch = "x86_64")]
 mod ymm;
 
@@ -253,6 +258,11 @@ impl Kernel {
             depth: rows.depth,
             weights: weights.panel(panels.start),
             start,
+            #[cfg(target_arch = "aarch64")]
+            wild: match (self.0 == Set::Neon).then(|| weights.wild()).flatten() {
+                Some(wild) => wild[panels.start * (rows.depth / pack::PIECE)..].as_ptr(),
+                None => std::ptr::null(),
+            },
             ending: Ending { row_scale: rows.scale.as_ptr(), ..ending },
         };
         // SAFETY: every pointer of `tile` was taken from a slice whose length was checked above against `count`, `panels`,
@@ -290,6 +300,9 @@ struct Tile {
     weights: *const i8,
     /// What the sums start from, per column; null for 0.
     start: *const i32,
+    /// See [`Packed::wild`]; null where it is not known or not asked for.
+    #[cfg(target_arch = "aarch64")]
+    wild: *const u8,
     ending: Ending,
 }
 
@@ -322,6 +335,8 @@ impl Tile {
             Tile {
                 weights: self.weights.add(column * self.depth),
                 start: if self.start.is_null() { self.start } else { self.start.add(column) },
+                #[cfg(target_arch = "aarch64")]
+                wild: if self.wild.is_null() { self.wild } else { self.wild.add(panel * (self.depth / pack::PIECE)) },
                 ending: self.ending.at_column(column),
                 ..self
             }

@@ -7,7 +7,8 @@ use std::array::from_fn;
 use super::PANEL;
 use super::aligned::Floats;
 use super::depthwise_levels::{LevelLines, LevelTaps};
-use super::lanes::{Lanes, unroll};
+use super::ending::levels_of_row;
+use super::lanes::unroll;
 use super::levels::{LIFT, padded};
 use super::pack::GROUP;
 
@@ -178,16 +179,18 @@ impl<const K: usize, const S: usize> Block<K, S> {
     }
 
     /// Sums of COLUMNS results as levels, each `pitch` bytes after the one before.
+    #[expect(unused_assignments, reason = "nothing follows the last result")]
     #[inline(always)]
     unsafe fn write(&self, taps: &LevelTaps, sums: [[int32x4_t; 4]; COLUMNS], to: *mut u8, pitch: usize) {
         // SAFETY: scales and biases are padded to whole blocks of 16 channels.
         unsafe {
-            let end = |of: &[f32]| -> [_; 4] { from_fn(|i| vld1q_f32(of.as_ptr().add(self.channel + 4 * i))) };
-            let (scale, bias) = (end(&taps.scale), end(&taps.bias));
-            for (j, sums) in sums.into_iter().enumerate() {
-                let y = from_fn(|i| vfmaq_f32(bias[i], vcvtq_f32_s32(sums[i]), scale[i]));
-                float32x4_t::levels(y, BLANK as u8, to.add(j * pitch), 4);
-            }
+            let [a, b, c, d] = sums;
+            let mut to = to;
+            let [scale, bias] = [&taps.scale, &taps.bias].map(|values| values.as_ptr().add(self.channel));
+            levels_of_row!(a, ["v16" "v17" "v18" "v19"], scale, bias, to, pitch);
+            levels_of_row!(b, ["v20" "v21" "v22" "v23"], scale, bias, to, pitch);
+            levels_of_row!(c, ["v24" "v25" "v26" "v27"], scale, bias, to, pitch);
+            levels_of_row!(d, ["v28" "v29" "v30" "v31"], scale, bias, to, pitch);
         }
     }
 
@@ -197,7 +200,20 @@ impl<const K: usize, const S: usize> Block<K, S> {
         // SAFETY: the caller's promise; there is a start for each channel.
         unsafe {
             let lift = taps.lift.as_ptr().add(self.channel);
-            let mut sums = [from_fn(|i| vld1q_s32(lift.add(4 * i))); COLUMNS];
+            let mut sums = [[vdupq_n_s32(0); 4]; COLUMNS];
+            // In `asm` because 4 registers at a time are loaded where the compiler would copy each.
+            asm!(
+                "ld1 {{v16.4s-v19.4s}}, [{lift}]",
+                "ld1 {{v20.4s-v23.4s}}, [{lift}]",
+                "ld1 {{v24.4s-v27.4s}}, [{lift}]",
+                "ld1 {{v28.4s-v31.4s}}, [{lift}]",
+                lift = in(reg) lift,
+                out("v16") sums[0][0], out("v17") sums[0][1], out("v18") sums[0][2], out("v19") sums[0][3],
+                out("v20") sums[1][0], out("v21") sums[1][1], out("v22") sums[1][2], out("v23") sums[1][3],
+                out("v24") sums[2][0], out("v25") sums[2][1], out("v26") sums[2][2], out("v27") sums[2][3],
+                out("v28") sums[3][0], out("v29") sums[3][1], out("v30") sums[3][2], out("v31") sums[3][3],
+                options(readonly, nostack, preserves_flags),
+            );
             let x = |row: *const i8, i: usize| vld1q_s8(row.add(i * PANEL));
             unroll! { KY in 0 2 => {
                 if KY + 1 < K {

@@ -4,6 +4,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::array::from_fn;
 
+use super::neon_dot_tile::{self, Laid};
 use super::{PANEL, Tile, ending::Spare, lanes::apart, pack::GROUP};
 
 /// `$sums += dot4($weights, $activations[$lane])`, through `asm` because the intrinsic is not stable.
@@ -24,11 +25,33 @@ macro_rules! sdot {
 /// # Safety
 /// `tile` must describe valid arrays for `rows` and `panels`, and the machine must have the dot product.
 pub(super) unsafe fn multiply(tile: Tile, rows: usize, panels: usize) {
-    for panel in 0..panels {
-        // SAFETY: `panel < panels`. Half of the last panel may be padding.
+    // Half of the last panel may be padding.
+    let last = (tile.ending.columns - (panels - 1) * PANEL).min(PANEL);
+    let whole = if last > PANEL / 2 { panels } else { panels - 1 };
+    let blocks = if whole > 0 && Laid::blocks(tile.depth) > 0 { rows / neon_dot_tile::ROWS } else { 0 };
+    let mut laid = Laid::new();
+    let mut done = 0;
+    while done < blocks {
+        let some = (blocks - done).min(Laid::blocks(tile.depth));
+        // SAFETY: so many blocks of rows are left, and there is room for them.
         unsafe {
-            let tile = tile.at_panel(panel);
-            if tile.ending.columns > PANEL / 2 { strip::<4>(tile, rows) } else { strip::<2>(tile, rows) }
+            let tile = tile.at_row(done * neon_dot_tile::ROWS);
+            laid.fill(tile, some);
+            for panel in 0..whole {
+                neon_dot_tile::run(tile.at_panel(panel), &laid, some);
+            }
+        }
+        done += some;
+    }
+    for panel in 0..panels {
+        let done = if panel < whole { blocks * neon_dot_tile::ROWS } else { 0 };
+        let left = rows - done;
+        if left > 0 {
+            // SAFETY: `panel < panels`, and rows are left.
+            unsafe {
+                let tile = tile.at_panel(panel).at_row(done);
+                if panel < whole { strip::<4>(tile, left) } else { strip::<2>(tile, left) }
+            }
         }
     }
 }

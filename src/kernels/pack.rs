@@ -10,6 +10,12 @@ use super::quantise::{Rows, SMALLEST, byte};
 pub const PANEL: usize = 16;
 /// Rows in a group.
 pub(super) const GROUP: usize = 4;
+/// Rows in a piece, of which a bit for each 4 columns says whether its weights are large.
+#[cfg(target_arch = "aarch64")]
+pub(super) const PIECE: usize = 16;
+/// The most that the magnitudes of 4 weights can sum up to, for 4 products with activations within 127 to fit 16 bits.
+#[cfg(target_arch = "aarch64")]
+const CALM: u32 = i16::MAX as u32 / 127;
 /// The most rows of a weight matrix: above it a sum of int8 products could leave 32 bits.
 pub const MAX_DEPTH: usize = 1 << 16;
 
@@ -28,6 +34,8 @@ pub struct Packed {
     bias: Vec<f32>,
     correction: Vec<i32>,
     lift: Vec<i32>,
+    #[cfg(target_arch = "aarch64")]
+    wild: std::sync::OnceLock<Vec<u8>>,
 }
 
 impl Packed {
@@ -39,6 +47,7 @@ impl Packed {
         check(weight, depth, columns, scale, bias)?;
         let mut packed = Packed::default();
         packed.shape(depth, columns);
+        packed.changed();
         packed.scale[..columns].copy_from_slice(scale);
         packed.bias[..bias.len()].copy_from_slice(bias);
         for (k, row) in weight.chunks_exact(columns).enumerate() {
@@ -108,7 +117,9 @@ impl Packed {
         for (to, from) in lines.chunks_exact_mut(groups[1]).zip(self.lines.chunks_exact(groups[0])) {
             to[..groups[0]].copy_from_slice(from);
         }
-        Packed { depth, lines, ..self.clone() }
+        let mut packed = Packed { depth, lines, ..self.clone() };
+        packed.changed();
+        packed
     }
 
     /// The same matrix with row `order(k)` as row `k`.
@@ -123,6 +134,7 @@ impl Packed {
             assert!(from < self.depth, "row {from} of {}", self.depth);
             (0..self.columns).for_each(|n| *other.at(k, n) = self.get(from, n));
         }
+        other.changed();
         other
     }
 
@@ -177,6 +189,27 @@ impl Packed {
         &self.lift
     }
 
+    /// For each panel and each whole piece of 16 rows: bit `i` says whether some 4 weights of a column that are 4 rows apart, of
+    /// columns `4 i` to `4 i + 3`, are so large that 4 products may not fit 16 bits. Few are, as few weights come near the
+    /// largest of their column. `None` for a matrix that was packed at run time.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) fn wild(&self) -> Option<&[u8]> {
+        let pieces = self.padded_depth() / PIECE;
+        let wild = self.wild.get_or_init(|| {
+            let panels = self.lines.chunks_exact(self.depth.div_ceil(GROUP));
+            panels.flat_map(|lines| lines[..pieces * PIECE / GROUP].chunks_exact(PIECE / GROUP).map(wild)).collect()
+        });
+        (wild.len() == pieces * self.panels()).then_some(wild)
+    }
+
+    /// What is known of the weights is no longer.
+    fn changed(&mut self) {
+        #[cfg(target_arch = "aarch64")]
+        {
+            self.wild = std::sync::OnceLock::new();
+        }
+    }
+
     /// The bytes from panel `panel` on.
     pub(super) fn panel(&self, panel: usize) -> *const i8 {
         self.lines[panel * self.depth.div_ceil(GROUP)..].as_ptr().cast()
@@ -206,7 +239,18 @@ impl Packed {
         self.correction.resize(padded, 0);
         self.lift.clear();
         self.lift.resize(padded, 0);
+        #[cfg(target_arch = "aarch64")]
+        {
+            self.wild = std::sync::OnceLock::from(Vec::new());
+        }
     }
+}
+
+/// See [`Packed::wild`].
+#[cfg(target_arch = "aarch64")]
+fn wild(piece: &[Line]) -> u8 {
+    let sum = |i: usize| piece.iter().map(|line| u32::from(line.0[i].unsigned_abs())).sum::<u32>();
+    (0..PANEL * GROUP).filter(|i| sum(*i) > CALM).fold(0, |bits, i| bits | 1 << (i / 16))
 }
 
 impl std::fmt::Debug for Packed {

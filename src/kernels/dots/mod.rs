@@ -10,6 +10,7 @@ pub(super) use neon::{Mull, Sdot};
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{Half, HalfVnni, WideVnni};
 
+use super::depthwise_levels::COLUMNS;
 use super::lanes::{Array, Lanes};
 use super::levels::{LIFT, TOP_LEVEL};
 
@@ -30,7 +31,14 @@ pub(super) trait Dots: Copy {
     const CHANNELS: usize;
     /// The byte of level 0; where it is not 0, levels are signed.
     const BLANK: u8;
+    /// Whether the taps of a kernel stay in registers; else they are read again for each tile.
+    const HELD: bool = true;
     unsafe fn start(from: *const i32) -> Self::Sums;
+    /// The same start for several results.
+    #[inline(always)]
+    unsafe fn starts(start: Self::Sums) -> [Self::Sums; COLUMNS] {
+        [start; COLUMNS]
+    }
     unsafe fn bytes(from: *const u8) -> Self::Bytes;
     /// `sums + x[0] w[0] + x[1] w[1] + x[2] w[2] + x[3] w[3]` in each lane.
     unsafe fn dot(sums: Self::Sums, x: Self::Bytes, w: Self::Bytes) -> Self::Sums;

@@ -4,11 +4,12 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::array::from_fn;
 
-use super::{Dots, Lanes, TOP_LEVEL};
+use super::{COLUMNS, Dots, Lanes, TOP_LEVEL};
+use crate::kernels::lanes::{Several, unroll};
 
 // SAFETY of every block below: the caller promises the instruction set and the room behind pointers.
 
-/// With the dot product.
+/// With the dot product: 8 channels, as there are registers for 8 results of them side by side.
 #[derive(Clone, Copy)]
 pub(in crate::kernels) struct Sdot;
 
@@ -16,85 +17,208 @@ pub(in crate::kernels) struct Sdot;
 #[derive(Clone, Copy)]
 pub(in crate::kernels) struct Mull;
 
-macro_rules! quarter {
-    ($name:ident, $sums:ident, $x:ident, $w:ident, $dot:block) => {
-        impl Dots for $name {
-            type V = float32x4_t;
-            type Sums = int32x4_t;
-            type Bytes = int8x16_t;
-            const CHANNELS: usize = 16;
-            const BLANK: u8 = super::SIGNED;
-            #[inline(always)]
-            unsafe fn start(from: *const i32) -> int32x4_t {
-                // SAFETY: see above.
-                unsafe { vld1q_s32(from) }
-            }
-            #[inline(always)]
-            unsafe fn bytes(from: *const u8) -> int8x16_t {
-                // SAFETY: see above.
-                unsafe { vld1q_s8(from.cast()) }
-            }
-            #[inline(always)]
-            unsafe fn dot($sums: int32x4_t, $x: int8x16_t, $w: int8x16_t) -> int32x4_t {
-                // SAFETY: see above.
-                unsafe { $dot }
-            }
-            #[inline(always)]
-            unsafe fn floats(sums: int32x4_t) -> float32x4_t {
-                // SAFETY: see above.
-                unsafe { vcvtq_f32_s32(sums) }
-            }
-            #[inline(always)]
-            unsafe fn levels<const N: usize>(sums: [int32x4_t; N], ends: [float32x4_t; 2], to: *mut u8, pitch: usize) {
-                // SAFETY: see above.
-                unsafe {
-                    for i in (0..N).step_by(4) {
-                        if i + 4 <= N {
-                            let y = from_fn(|j| Self::floats(sums[i + j]).fused(ends[0], ends[1]));
-                            float32x4_t::levels(y, Self::BLANK, to.add(i * pitch), pitch);
-                            continue;
-                        }
-                        for (i, sums) in sums.into_iter().enumerate().skip(i) {
-                            let y = Self::floats(sums).fused(ends[0], ends[1]).hold(vdupq_n_f32(TOP_LEVEL));
-                            y.bytes(vdupq_n_f32(1.0), Self::BLANK, to.add(i * pitch));
-                        }
-                    }
-                }
-            }
-            #[inline(always)]
-            unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
-                // SAFETY: see above.
-                unsafe { Self::interleave_16(rows, to) }
-            }
-            #[inline(always)]
-            unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {
-                // SAFETY: see above.
-                unsafe {
-                    let [a, b, c, d] = rows.map(|row| vld1q_u8(row));
-                    vst4q_u8(to, uint8x16x4_t(a, b, c, d));
-                }
-            }
-        }
+/// Four rows of 16 channels, those of a channel side by side.
+#[inline(always)]
+unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
+    // SAFETY: see above.
+    unsafe {
+        let [a, b, c, d] = rows.map(|row| vld1q_u8(row));
+        vst4q_u8(to, uint8x16x4_t(a, b, c, d));
+    }
+}
+
+/// 8 channels of two results as levels, the second `$pitch` bytes after the first; `$to` moves on by both. In `asm` because 4
+/// biases at a time are loaded where the compiler would copy each.
+macro_rules! two_as_levels {
+    ($one:expr, $two:expr, $scale:expr, $bias:expr, $to:ident, $pitch:expr) => {
+        // Narrowing and the sum hold levels as in `lanes`.
+        asm!(
+            "ld1 {{v0.4s-v3.4s}}, [{bias}]",
+            "scvtf {a:v}.4s, {a:v}.4s",
+            "scvtf {b:v}.4s, {b:v}.4s",
+            "scvtf {c:v}.4s, {c:v}.4s",
+            "scvtf {d:v}.4s, {d:v}.4s",
+            "fmla v0.4s, {a:v}.4s, {low:v}.4s",
+            "fmla v1.4s, {b:v}.4s, {high:v}.4s",
+            "fmla v2.4s, {c:v}.4s, {low:v}.4s",
+            "fmla v3.4s, {d:v}.4s, {high:v}.4s",
+            "fcvtns v0.4s, v0.4s",
+            "fcvtns v1.4s, v1.4s",
+            "fcvtns v2.4s, v2.4s",
+            "fcvtns v3.4s, v3.4s",
+            "sqxtn v0.4h, v0.4s",
+            "sqxtn v2.4h, v2.4s",
+            "sqxtn2 v0.8h, v1.4s",
+            "sqxtn2 v2.8h, v3.4s",
+            "movi v1.16b, #0x81",
+            "sqxtun v0.8b, v0.8h",
+            "sqxtun2 v0.16b, v2.8h",
+            "suqadd v1.16b, v0.16b",
+            "st1 {{v1.d}}[0], [{to}], {pitch}",
+            "st1 {{v1.d}}[1], [{to}], {pitch}",
+            bias = in(reg) $bias,
+            pitch = in(reg) $pitch,
+            to = inout(reg) $to,
+            a = inout(vreg) $one[0] => _, b = inout(vreg) $one[1] => _,
+            c = inout(vreg) $two[0] => _, d = inout(vreg) $two[1] => _,
+            low = in(vreg) $scale[0], high = in(vreg) $scale[1],
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+            options(nostack, preserves_flags),
+        )
     };
 }
 
-quarter!(Sdot, sums, x, w, {
-    let mut sums = sums;
-    // Through `asm` because the intrinsic is not stable.
-    asm!(
-        ".arch_extension dotprod",
-        "sdot {0:v}.4s, {1:v}.16b, {2:v}.16b",
-        inout(vreg) sums,
-        in(vreg) x,
-        in(vreg) w,
-        options(pure, nomem, nostack, preserves_flags)
-    );
-    sums
-});
+impl Dots for Sdot {
+    type V = Several<2>;
+    type Sums = [int32x4_t; 2];
+    type Bytes = [int8x16_t; 2];
+    const CHANNELS: usize = 16;
+    const BLANK: u8 = super::SIGNED;
+    const HELD: bool = false;
+    #[inline(always)]
+    unsafe fn start(from: *const i32) -> [int32x4_t; 2] {
+        // SAFETY: see above.
+        from_fn(|i| unsafe { vld1q_s32(from.add(4 * i)) })
+    }
+    /// In `asm` because 4 registers at a time are loaded where the compiler would copy each.
+    #[inline(always)]
+    unsafe fn starts(start: [int32x4_t; 2]) -> [[int32x4_t; 2]; COLUMNS] {
+        let start = [start[0], start[1], start[0], start[1]];
+        let mut sums = [[start[0]; 2]; COLUMNS];
+        // SAFETY: see above.
+        unsafe {
+            asm!(
+                "ld1 {{v16.4s-v19.4s}}, [{start}]",
+                "ld1 {{v20.4s-v23.4s}}, [{start}]",
+                "ld1 {{v24.4s-v27.4s}}, [{start}]",
+                "ld1 {{v28.4s-v31.4s}}, [{start}]",
+                start = in(reg) start.as_ptr(),
+                out("v16") sums[0][0], out("v17") sums[0][1], out("v18") sums[1][0], out("v19") sums[1][1],
+                out("v20") sums[2][0], out("v21") sums[2][1], out("v22") sums[3][0], out("v23") sums[3][1],
+                out("v24") sums[4][0], out("v25") sums[4][1], out("v26") sums[5][0], out("v27") sums[5][1],
+                out("v28") sums[6][0], out("v29") sums[6][1], out("v30") sums[7][0], out("v31") sums[7][1],
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        sums
+    }
+    #[inline(always)]
+    unsafe fn bytes(from: *const u8) -> [int8x16_t; 2] {
+        // SAFETY: see above.
+        from_fn(|i| unsafe { vld1q_s8(from.cast::<i8>().add(16 * i)) })
+    }
+    #[inline(always)]
+    unsafe fn dot(mut sums: [int32x4_t; 2], x: [int8x16_t; 2], w: [int8x16_t; 2]) -> [int32x4_t; 2] {
+        for i in 0..2 {
+            // SAFETY: see above. Through `asm` because the intrinsic is not stable; not `pure`, which would let products be
+            // put off until there are no registers left for what they need.
+            unsafe {
+                asm!(
+                    ".arch_extension dotprod",
+                    "sdot {0:v}.4s, {1:v}.16b, {2:v}.16b",
+                    inout(vreg) sums[i],
+                    in(vreg) x[i],
+                    in(vreg) w[i],
+                    options(nomem, nostack, preserves_flags)
+                );
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    unsafe fn floats(sums: [int32x4_t; 2]) -> Several<2> {
+        // SAFETY: see above.
+        Several(sums.map(|sums| unsafe { vcvtq_f32_s32(sums) }))
+    }
+    #[expect(unused_assignments, reason = "nothing follows the last result")]
+    #[inline(always)]
+    unsafe fn levels<const N: usize>(sums: [Self::Sums; N], ends: [Several<2>; 2], mut to: *mut u8, pitch: usize) {
+        let [scale, bias] = ends.map(|end| end.0);
+        // SAFETY: see above.
+        unsafe {
+            if N == COLUMNS {
+                let bias = [bias[0], bias[1], bias[0], bias[1]];
+                unroll! { I in 0 2 4 6 => {
+                    if I < N {
+                        let [one, two] = [sums[I % N], sums[(I + 1) % N]];
+                        two_as_levels!(one, two, scale, bias.as_ptr(), to, pitch);
+                    }
+                }}
+                return;
+            }
+            for (i, sums) in sums.into_iter().enumerate() {
+                let y = Self::floats(sums).fused(ends[0], ends[1]).hold(Several::splat(TOP_LEVEL));
+                y.bytes(Several::splat(1.0), Self::BLANK, to.add(i * pitch));
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
+        // SAFETY: see above.
+        unsafe { interleave(rows, to) }
+    }
+    #[inline(always)]
+    unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {
+        // SAFETY: see above.
+        unsafe { interleave(rows, to) }
+    }
+}
 
-// Two products of at most 127 * 128 fit 16 bits.
-quarter!(Mull, sums, x, w, {
-    let low = vmull_s8(vget_low_s8(x), vget_low_s8(w));
-    let high = vmull_high_s8(x, w);
-    vpadalq_s16(sums, vpaddq_s16(low, high))
-});
+impl Dots for Mull {
+    type V = float32x4_t;
+    type Sums = int32x4_t;
+    type Bytes = int8x16_t;
+    const CHANNELS: usize = 16;
+    const BLANK: u8 = super::SIGNED;
+    #[inline(always)]
+    unsafe fn start(from: *const i32) -> int32x4_t {
+        // SAFETY: see above.
+        unsafe { vld1q_s32(from) }
+    }
+    #[inline(always)]
+    unsafe fn bytes(from: *const u8) -> int8x16_t {
+        // SAFETY: see above.
+        unsafe { vld1q_s8(from.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn dot(sums: int32x4_t, x: int8x16_t, w: int8x16_t) -> int32x4_t {
+        // SAFETY: see above. Two products of at most 127 * 128 fit 16 bits.
+        unsafe {
+            let low = vmull_s8(vget_low_s8(x), vget_low_s8(w));
+            let high = vmull_high_s8(x, w);
+            vpadalq_s16(sums, vpaddq_s16(low, high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn floats(sums: int32x4_t) -> float32x4_t {
+        // SAFETY: see above.
+        unsafe { vcvtq_f32_s32(sums) }
+    }
+    #[inline(always)]
+    unsafe fn levels<const N: usize>(sums: [int32x4_t; N], ends: [float32x4_t; 2], to: *mut u8, pitch: usize) {
+        // SAFETY: see above.
+        unsafe {
+            for i in (0..N).step_by(4) {
+                if i + 4 <= N {
+                    let y = from_fn(|j| Self::floats(sums[i + j]).fused(ends[0], ends[1]));
+                    float32x4_t::levels(y, Self::BLANK, to.add(i * pitch), pitch);
+                    continue;
+                }
+                for (i, sums) in sums.into_iter().enumerate().skip(i) {
+                    let y = Self::floats(sums).fused(ends[0], ends[1]).hold(vdupq_n_f32(TOP_LEVEL));
+                    y.bytes(vdupq_n_f32(1.0), Self::BLANK, to.add(i * pitch));
+                }
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
+        // SAFETY: see above.
+        unsafe { interleave(rows, to) }
+    }
+    #[inline(always)]
+    unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {
+        // SAFETY: see above.
+        unsafe { interleave(rows, to) }
+    }
+}

@@ -8,7 +8,7 @@ mod neon;
 mod x86;
 
 #[cfg(target_arch = "aarch64")]
-pub(super) use neon::apart;
+pub(super) use neon::{Several, apart};
 
 use super::levels::TOP_LEVEL;
 use super::quantise::ROUNDER;

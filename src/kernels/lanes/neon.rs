@@ -142,12 +142,8 @@ impl Lanes for float32x4_t {
     unsafe fn levels(values: [Self; 4], blank: u8, to: *mut u8, stride: usize) {
         // SAFETY: see above.
         unsafe {
-            // Levels are signed here, and each step towards bytes holds what it cannot take: NaN became 0 before.
             debug_assert_eq!(blank, LOWEST as u8);
-            let [a, b, c, d] = values.map(|value| vcvtnq_s32_f32(value));
-            let halves = [vqmovn_high_s32(vqmovn_s32(a), b), vqmovn_high_s32(vqmovn_s32(c), d)];
-            let [low, high] = halves.map(|eight| vqaddq_s16(eight, vdupq_n_s16(LOWEST.into())));
-            let bytes = vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), vdupq_n_s8(LOWEST));
+            let bytes = signed_levels(values);
             if stride == 4 {
                 vst1q_s8(to.cast(), bytes);
                 return;
@@ -164,9 +160,21 @@ impl Lanes for float32x4_t {
 /// The byte of level 0.
 const LOWEST: i8 = -(LIFT as i8);
 
+/// Values in steps as signed levels. Each step towards bytes holds what it cannot take, and NaN becomes 0 in the first; adding
+/// 0..=255 to the byte of level 0 holds it below the level above the last.
+#[inline(always)]
+unsafe fn signed_levels(values: [float32x4_t; 4]) -> int8x16_t {
+    // SAFETY: see above.
+    unsafe {
+        let [a, b, c, d] = values.map(|value| vcvtnq_s32_f32(value));
+        let [low, high] = [vqmovn_high_s32(vqmovn_s32(a), b), vqmovn_high_s32(vqmovn_s32(c), d)];
+        vuqaddq_s8(vdupq_n_s8(LOWEST), vqmovun_high_s16(vqmovun_s16(low), high))
+    }
+}
+
 /// Several registers as one.
 #[derive(Clone, Copy)]
-pub(in crate::kernels) struct Several<const N: usize>([float32x4_t; N]);
+pub(in crate::kernels) struct Several<const N: usize>(pub(in crate::kernels) [float32x4_t; N]);
 
 impl<const N: usize> Lanes for Several<N> {
     const COUNT: usize = 4 * N;

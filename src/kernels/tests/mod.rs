@@ -32,8 +32,8 @@ impl Noise {
     }
 }
 
-/// Rows, depth, columns: single ones, odd ones, every number of rows and panels of a block, and a deep one.
-const SHAPES: [(usize, usize, usize); 17] = [
+/// Rows, depth, columns: single ones, odd ones, every number of rows and panels of a block, and deep ones.
+const SHAPES: [(usize, usize, usize); 19] = [
     (1, 1, 1),
     (1, 3, 17),
     (2, 5, 15),
@@ -51,6 +51,8 @@ const SHAPES: [(usize, usize, usize); 17] = [
     (2, 4096, 5),
     (49, 96, 80),
     (1, 65536, 3),
+    (6, 5600, 17),
+    (13, 4100, 17),
 ];
 
 /// Those, every number of rows of a block with every number of panels, and odd ones; few of them where tests are slow.

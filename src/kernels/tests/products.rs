@@ -66,6 +66,25 @@ fn weights_of_any_spread_give_the_bits_of_the_plain_kernel() {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+#[test]
+fn a_piece_is_wild_where_four_products_can_leave_16_bits() {
+    let (depth, columns) = (50, 20);
+    let wild = |weights: [i8; 4], first: usize, column: usize| {
+        let mut bytes = vec![0; depth * columns];
+        for (i, weight) in weights.into_iter().enumerate() {
+            bytes[(first + 4 * i) * columns + column] = weight;
+        }
+        Packed::new(&bytes, depth, columns, &vec![1.0; columns], &[]).unwrap().wild().unwrap().to_vec()
+    };
+    // 3 whole pieces of 2 panels.
+    assert_eq!(wild([65, -65, 64, 64], 3, 5), [0; 6]);
+    assert_eq!(wild([65, -65, 64, 65], 3, 5), [2, 0, 0, 0, 0, 0]);
+    assert_eq!(wild([127, -128, 4, 0], 32, 19), [0, 0, 0, 0, 0, 1]);
+    assert_eq!(wild([127, -128, 3, 0], 32, 19), [0; 6]);
+    assert_eq!(wild([127, 127, 127, 127], 8, 0), [0; 6], "two products of each piece");
+}
+
 #[test]
 fn bad_activations_spoil_no_other_row() {
     let (depth, columns) = (37, 20);

@@ -1,0 +1,240 @@
+//! The dot product on blocks of 6 rows and a whole panel, in `asm`: with 24 sums, 3 registers of activations and 4 of weights
+//! there is none to spare, and the order of loads is what counts.
+//!
+//! The rows of a block are laid side by side first, once for all panels, so that one instruction loads what two groups need
+//! of all of them.
+
+use std::arch::aarch64::*;
+use std::arch::asm;
+use std::mem::MaybeUninit;
+
+use super::ending::{Spare, levels_of_row};
+use super::{PANEL, Tile, pack::GROUP};
+
+/// Rows of a block.
+pub(super) const ROWS: usize = 6;
+/// Bytes of rows that are laid at a time.
+const ROOM: usize = 1 << 15;
+
+/// Blocks of rows: of each two groups, those of row 0, of row 1, and so on, 48 bytes; of an odd group the second half is 0.
+#[repr(align(64))]
+pub(super) struct Laid(MaybeUninit<[u8; ROOM]>);
+
+impl Laid {
+    pub(super) fn new() -> Self {
+        Laid(MaybeUninit::uninit())
+    }
+
+    /// Bytes of a block of rows of `depth`.
+    fn block(depth: usize) -> usize {
+        depth.next_multiple_of(2 * GROUP) * ROWS
+    }
+
+    /// Blocks that there is room for.
+    pub(super) fn blocks(depth: usize) -> usize {
+        ROOM / Laid::block(depth)
+    }
+
+    /// Lays the first `blocks` blocks of rows of `tile`.
+    ///
+    /// # Safety
+    /// There must be as many rows, and room for them.
+    pub(super) unsafe fn fill(&mut self, tile: Tile, blocks: usize) {
+        let mut to = self.0.as_mut_ptr().cast::<u8>();
+        for block in 0..blocks {
+            // SAFETY: rows are `depth` bytes, of which no more are read; a block of so many is written.
+            unsafe {
+                let mut from = tile.rows.add(block * ROWS * tile.depth);
+                for _ in 0..tile.depth / 16 {
+                    let row = |m: usize| vreinterpretq_u64_u8(vld1q_u8(from.add(m * tile.depth)));
+                    let [a, b, c, d, e, f] = [row(0), row(1), row(2), row(3), row(4), row(5)];
+                    let half = |low: uint64x2_t, high: uint64x2_t| vreinterpretq_u8_u64(vzip1q_u64(low, high));
+                    vst1q_u8_x3(to, uint8x16x3_t(half(a, b), half(c, d), half(e, f)));
+                    let half = |low: uint64x2_t, high: uint64x2_t| vreinterpretq_u8_u64(vzip2q_u64(low, high));
+                    vst1q_u8_x3(to.add(48), uint8x16x3_t(half(a, b), half(c, d), half(e, f)));
+                    (from, to) = (from.add(16), to.add(96));
+                }
+                for left in [tile.depth & 8, tile.depth & 4] {
+                    for m in 0..if left > 0 { ROWS } else { 0 } {
+                        let row = from.add(m * tile.depth);
+                        let eight = match left {
+                            8 => row.cast::<u64>().read_unaligned(),
+                            _ => row.cast::<u32>().read_unaligned().into(),
+                        };
+                        to.add(8 * m).cast::<u64>().write(eight);
+                    }
+                    if left > 0 {
+                        (from, to) = (from.add(left), to.add(48));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// 4 products of 16 columns and a row to its 4 sums; the row's bytes are in a lane of `$q`.
+macro_rules! row {
+    ($q:literal, $lane:literal, $a:literal $b:literal $c:literal $d:literal) => {
+        concat!(
+            "sdot v",
+            $a,
+            ".4s, v0.16b, v",
+            $q,
+            ".4b[",
+            $lane,
+            "]\n",
+            "sdot v",
+            $b,
+            ".4s, v1.16b, v",
+            $q,
+            ".4b[",
+            $lane,
+            "]\n",
+            "sdot v",
+            $c,
+            ".4s, v2.16b, v",
+            $q,
+            ".4b[",
+            $lane,
+            "]\n",
+            "sdot v",
+            $d,
+            ".4s, v3.16b, v",
+            $q,
+            ".4b[",
+            $lane,
+            "]\n",
+        )
+    };
+}
+
+/// The next group of all 6 rows: the even ones are in lane `$even` of 3 registers, the odd ones in lane `$odd`.
+macro_rules! group {
+    ($even:literal, $odd:literal) => {
+        concat!(
+            "ld1 {{v0.16b-v3.16b}}, [{weights}], #64\n",
+            row!("4", $even, "8" "9" "10" "11"),
+            row!("4", $odd, "12" "13" "14" "15"),
+            row!("5", $even, "16" "17" "18" "19"),
+            row!("5", $odd, "20" "21" "22" "23"),
+            row!("6", $even, "24" "25" "26" "27"),
+            row!("6", $odd, "28" "29" "30" "31"),
+        )
+    };
+}
+
+/// The next two groups.
+macro_rules! groups {
+    () => {
+        concat!("ld1 {{v4.16b-v6.16b}}, [{rows}], #48\n", group!("0", "2"), group!("1", "3"))
+    };
+}
+
+/// The sums of a block, in registers 8 to 31.
+#[inline(always)]
+unsafe fn sums(tile: Tile, rows: *const u8) -> [[int32x4_t; 4]; ROWS] {
+    // SAFETY: `rows` holds a block of `depth` bytes a row, and `tile` as many of a panel; only these are read.
+    unsafe {
+        let mut sums = [[vdupq_n_s32(0); 4]; ROWS];
+        let groups = tile.depth / GROUP;
+        asm!(
+            ".arch_extension dotprod",
+            "ld1 {{v8.4s-v11.4s}}, [{start}]",
+            "ld1 {{v12.4s-v15.4s}}, [{start}]",
+            "ld1 {{v16.4s-v19.4s}}, [{start}]",
+            "ld1 {{v20.4s-v23.4s}}, [{start}]",
+            "ld1 {{v24.4s-v27.4s}}, [{start}]",
+            "ld1 {{v28.4s-v31.4s}}, [{start}]",
+            "cbz {fours}, 3f",
+            "2:",
+            "sub {fours}, {fours}, #1",
+            groups!(),
+            groups!(),
+            "cbnz {fours}, 2b",
+            "3:",
+            "tbz {groups}, #1, 4f",
+            groups!(),
+            "4:",
+            "tbz {groups}, #0, 5f",
+            "ld1 {{v4.16b-v6.16b}}, [{rows}], #48",
+            group!("0", "2"),
+            "5:",
+            start = in(reg) tile.start(),
+            fours = inout(reg) groups / 4 => _,
+            groups = in(reg) groups,
+            rows = inout(reg) rows => _,
+            weights = inout(reg) tile.weights => _,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _,
+            out("v8") sums[0][0], out("v9") sums[0][1], out("v10") sums[0][2], out("v11") sums[0][3],
+            out("v12") sums[1][0], out("v13") sums[1][1], out("v14") sums[1][2], out("v15") sums[1][3],
+            out("v16") sums[2][0], out("v17") sums[2][1], out("v18") sums[2][2], out("v19") sums[2][3],
+            out("v20") sums[3][0], out("v21") sums[3][1], out("v22") sums[3][2], out("v23") sums[3][3],
+            out("v24") sums[4][0], out("v25") sums[4][1], out("v26") sums[4][2], out("v27") sums[4][3],
+            out("v28") sums[5][0], out("v29") sums[5][1], out("v30") sums[5][2], out("v31") sums[5][3],
+            options(readonly, nostack),
+        );
+        sums
+    }
+}
+
+/// `blocks` blocks of rows, which are laid, times the panel of `tile`.
+///
+/// # Safety
+/// There must be so many rows.
+pub(super) unsafe fn run(tile: Tile, laid: &Laid, blocks: usize) {
+    let rows = laid.0.as_ptr().cast::<u8>();
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (tile.ending.levels.is_null(), tile.ending.columns >= PANEL) {
+            (false, _) => to_levels(tile, rows, blocks),
+            (true, true) => to_floats(tile, rows, blocks),
+            (true, false) => to_some_floats(tile, rows, blocks),
+        }
+    }
+}
+
+#[inline(never)]
+unsafe fn to_levels(tile: Tile, mut rows: *const u8, blocks: usize) {
+    let (ending, block) = (tile.ending, Laid::block(tile.depth));
+    let (mut row_scale, mut to) = (ending.row_scale, ending.levels);
+    for _ in 0..blocks {
+        // SAFETY: there are so many rows of levels and scales, and whole panels of each.
+        unsafe {
+            let sums = sums(tile, rows);
+            levels_of_row!(sums[0], ["v8" "v9" "v10" "v11"], ending, row_scale, to);
+            levels_of_row!(sums[1], ["v12" "v13" "v14" "v15"], ending, row_scale, to);
+            levels_of_row!(sums[2], ["v16" "v17" "v18" "v19"], ending, row_scale, to);
+            levels_of_row!(sums[3], ["v20" "v21" "v22" "v23"], ending, row_scale, to);
+            levels_of_row!(sums[4], ["v24" "v25" "v26" "v27"], ending, row_scale, to);
+            levels_of_row!(sums[5], ["v28" "v29" "v30" "v31"], ending, row_scale, to);
+            rows = rows.add(block);
+        }
+    }
+}
+
+#[inline(never)]
+unsafe fn to_floats(tile: Tile, rows: *const u8, blocks: usize) {
+    for i in 0..blocks {
+        // SAFETY: there are so many rows and a whole panel.
+        unsafe {
+            let sums = sums(tile, rows.add(i * Laid::block(tile.depth)));
+            let sums = sums.map(|row| row.map(|sum| vcvtq_f32_s32(sum)));
+            tile.at_row(i * ROWS).ending.finish::<float32x4_t, true, ROWS, 4>(sums);
+        }
+    }
+}
+
+/// The same for the last panel, where fewer columns are left.
+#[inline(never)]
+unsafe fn to_some_floats(tile: Tile, rows: *const u8, blocks: usize) {
+    let mut spare = Spare::NEW;
+    for i in 0..blocks {
+        // SAFETY: there are so many rows, and `spare` has a whole panel.
+        unsafe {
+            let ending = tile.at_row(i * ROWS).ending;
+            let at = Tile { ending: ending.spared(ROWS, &mut spare), ..tile };
+            to_floats(at, rows.add(i * Laid::block(tile.depth)), 1);
+            ending.take(ROWS, &spare);
+        }
+    }
+}
