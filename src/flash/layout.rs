@@ -1,0 +1,86 @@
+//! How an image of a card is laid out.
+//!
+//! | from | what |
+//! |---|---|
+//! | 0 | partition table, of the kind that every boot program reads; written once and never again |
+//! | 1 MiB, 5 MiB | the two records of the slots, see [`crate::update`] |
+//! | 8 MiB | 1: FAT, the kernel, the first program, and the settings |
+//! | 72 MiB | 2: slot A |
+//! | 328 MiB | 3: slot B |
+//! | 584 MiB | 4: what the board writes; it goes to the end of the card, whatever its size |
+//!
+//! An image ends with the system in slot A; the rest is made by the board itself, at its first start.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::path::Path;
+
+use crate::update::{Medium, Record, Records};
+use crate::{Code, Error, Result};
+
+const MIB: u64 = 1 << 20;
+const SECTOR: u64 = 512;
+
+/// Where the boot partition begins, in bytes.
+pub(super) const BOOT: u64 = 8 * MIB;
+
+/// Bytes of the boot partition.
+pub(super) const BOOT_BYTES: u64 = 64 * MIB;
+
+/// Bytes of a slot.
+pub(super) const SLOT_BYTES: u64 = 256 * MIB;
+
+const SLOT_A: u64 = BOOT + BOOT_BYTES;
+const SLOT_B: u64 = SLOT_A + SLOT_BYTES;
+const DATA: u64 = SLOT_B + SLOT_BYTES;
+
+const FAT32: u8 = 0x0c;
+const LINUX: u8 = 0x83;
+
+/// Writes an image of the parts to `out`. Returns its bytes.
+pub(super) fn assemble(out: &Path, signature: [u8; 4], boot: &Path, root: &Path, record: &Record) -> Result<u64> {
+    let written = || -> io::Result<u64> {
+        let mut file = File::options().read(true).write(true).create(true).truncate(true).open(out)?;
+        file.write_at(0, &table(signature))?;
+        Records::make(&mut file, record)?;
+        let mut end = 0;
+        for (part, at) in [(boot, BOOT), (root, SLOT_A)] {
+            file.seek(SeekFrom::Start(at))?;
+            end = at + io::copy(&mut File::open(part)?, &mut file)?;
+        }
+        end = end.next_multiple_of(MIB);
+        file.set_len(end)?;
+        file.sync_all()?;
+        Ok(end)
+    };
+    written().map_err(|error| {
+        let message = format!("the image {} cannot be written: {error}", out.display());
+        Error::new(Code::Output, message, "choose a folder that you can write to, with some hundred MB of room")
+    })
+}
+
+/// The first sector. The last partition ends where the table can say no more, 2 TiB: Linux cuts it to the card. So the
+/// table need not be written when the card turns out to be larger, and no power cut can damage it.
+fn table(signature: [u8; 4]) -> [u8; SECTOR as usize] {
+    let mut sector = [0; SECTOR as usize];
+    sector[440..444].copy_from_slice(&signature);
+    let most = u64::from(u32::MAX) * SECTOR;
+    let partitions = [
+        (FAT32, BOOT, BOOT_BYTES),
+        (LINUX, SLOT_A, SLOT_BYTES),
+        (LINUX, SLOT_B, SLOT_BYTES),
+        (LINUX, DATA, most - DATA),
+    ];
+    for (number, (kind, begin, bytes)) in partitions.into_iter().enumerate() {
+        let entry = &mut sector[446 + 16 * number..][..16];
+        entry[0] = if number == 0 { 0x80 } else { 0 };
+        // Cylinders and heads, which nothing reads any more: beyond what they can say.
+        entry[1..4].copy_from_slice(&[0xfe, 0xff, 0xff]);
+        entry[4] = kind;
+        entry[5..8].copy_from_slice(&[0xfe, 0xff, 0xff]);
+        entry[8..12].copy_from_slice(&((begin / SECTOR) as u32).to_le_bytes());
+        entry[12..16].copy_from_slice(&((bytes / SECTOR) as u32).to_le_bytes());
+    }
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    sector
+}
