@@ -45,7 +45,8 @@ impl Medium for Cut {
     fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut power = self.power.borrow_mut();
         let held = &mut self.bytes.borrow_mut()[at as usize..][..bytes.len()];
-        let half = bytes.len() / 2;
+        // Of what is not padding.
+        let half = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last / 2);
         match (power.left, power.torn) {
             (0, _) => return Err(io::ErrorKind::BrokenPipe.into()),
             (1, Torn::Nothing) => {}

@@ -106,13 +106,24 @@ board_root "$root"
 inside systemctl --quiet enable lookout.service lookout-settings.service lookout-confirm.service \
   systemd-networkd.service systemd-resolved.service systemd-timesyncd.service ssh.socket
 inside systemctl --quiet disable systemd-networkd-wait-online.service ssh.service
+# What a board without disks, consoles and users of its own need not start.
 inside systemctl --quiet mask systemd-firstboot.service ldconfig.service systemd-journal-catalog-update.service \
-  systemd-update-done.service systemd-hwdb-update.service dpkg-db-backup.timer e2scrub_all.timer \
-  e2scrub_reap.service systemd-pcrphase.service systemd-pcrphase-sysinit.service "serial-getty@.service" getty@.service
+  systemd-update-done.service systemd-hwdb-update.service systemd-sysusers.service systemd-random-seed.service \
+  systemd-update-utmp.service systemd-logind.service systemd-pcrphase.service systemd-pcrphase-sysinit.service \
+  systemd-ask-password-console.path systemd-ask-password-wall.path wpa_supplicant.service kmod-static-nodes.service \
+  dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service serial-getty@.service getty@.service \
+  dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount \
+  sys-fs-fuse-connections.mount modprobe@configfs.service modprobe@dm_mod.service modprobe@drm.service \
+  modprobe@efi_pstore.service modprobe@fuse.service modprobe@loop.service
+# The daemon waits for no network, which it asks for again and again, nor for the clock.
+sed -e '/^After=network-online.target/d; /^Wants=network-online.target/d' \
+  -e 's/^\[Service\]/DefaultDependencies=no\nAfter=local-fs.target systemd-tmpfiles-setup.service lookout-settings.service systemd-modules-load.service\nConflicts=shutdown.target\nBefore=shutdown.target\n\n&/' \
+  "$root/lib/systemd/system/lookout.service" > "$root/etc/systemd/system/lookout.service"
+grep -q '^DefaultDependencies=no' "$root/etc/systemd/system/lookout.service"
 ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
 ln -sf /run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 echo lookout > "$root/etc/hostname"
-: > "$root/etc/fstab"
+rm -f "$root/etc/fstab"
 : > "$root/etc/machine-id"
 rm -rf "$root"/etc/ssh/ssh_host_* "$root"/var/cache/* "$root"/var/log/* "$root"/var/lib/apt/lists/* \
   "$root"/var/lib/lookout-bundle/* "$root"/usr/share/man/* "$root"/usr/share/doc/* "$root"/usr/lib/modules "$root"/boot/*

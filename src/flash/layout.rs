@@ -84,3 +84,60 @@ fn table(signature: [u8; 4]) -> [u8; SECTOR as usize] {
     sector[510..].copy_from_slice(&[0x55, 0xaa]);
     sector
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use super::*;
+
+    fn image() -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("boot"), b"the boot partition").unwrap();
+        fs::write(at("root"), b"the system").unwrap();
+        let bytes =
+            assemble(&at("card"), [1, 2, 0xab, 4], &at("boot"), &at("root"), &Record::new("qemu-virt", "1.0")).unwrap();
+        assert_eq!(bytes, SLOT_A + MIB, "it ends with the system");
+        assert_eq!(fs::metadata(at("card")).unwrap().len(), bytes);
+        let card = at("card");
+        (folder, card)
+    }
+
+    #[test]
+    fn a_new_image_holds_its_parts_and_both_records() {
+        let (_folder, card) = image();
+        let bytes = fs::read(&card).unwrap();
+        assert!(bytes[BOOT as usize..].starts_with(b"the boot partition"));
+        assert!(bytes[SLOT_A as usize..].starts_with(b"the system"));
+        assert_eq!(bytes[440..444], [1, 2, 0xab, 4]);
+        let records = Records::open(File::open(&card).unwrap(), "card").unwrap();
+        assert_eq!((records.now().sequence, records.now().version(crate::update::Slot::A)), (2, Some("1.0")));
+    }
+
+    /// On a loop device, which only root has.
+    #[test]
+    fn the_kernel_finds_the_four_partitions_and_cuts_the_last_one_to_the_card() {
+        let (_folder, card) = image();
+        let size = 1 << 30;
+        File::options().write(true).open(&card).unwrap().set_len(size).unwrap();
+        let made = Command::new("losetup").args(["--find", "--show", "--partscan"]).arg(&card).output();
+        let Some(made) = made.ok().filter(|made| made.status.success()) else {
+            eprintln!("there are no loop devices for us here (they need root); only the table's bytes were tested");
+            return;
+        };
+        let device = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+        let name = device.trim_start_matches("/dev/");
+        let found = [1, 2, 3, 4].map(|number| {
+            let read = |file: &str| {
+                let path = format!("/sys/block/{name}/{name}p{number}/{file}");
+                fs::read_to_string(path).ok()?.trim().parse::<u64>().ok().map(|sectors| sectors * SECTOR)
+            };
+            (read("start"), read("size"))
+        });
+        assert!(Command::new("losetup").args(["--detach", &device]).status().unwrap().success());
+        let wanted = [(BOOT, BOOT_BYTES), (SLOT_A, SLOT_BYTES), (SLOT_B, SLOT_BYTES), (DATA, size - DATA)];
+        assert_eq!(found, wanted.map(|(start, bytes)| (Some(start), Some(bytes))));
+    }
+}

@@ -22,7 +22,7 @@ const FILES: [(&str, &str); 13] = files![
     "image/root/etc/systemd/system.conf.d/lookout.conf",
     "image/root/usr/lib/systemd/system/lookout-confirm.service",
     "image/root/usr/lib/systemd/system/lookout-settings.service",
-    "image/root/usr/lib/systemd/system/ssh@.service.d/lookout.conf",
+    "image/root/usr/lib/systemd/system/ssh.service.d/lookout.conf",
 ];
 
 /// A board that an image can be made for.

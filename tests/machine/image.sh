@@ -11,8 +11,8 @@ work=$1 image=$2 root=$3 key=$4 cuts=$5
 lookout=${LOOKOUT:-lookout}
 PATH=$PATH:/usr/sbin:/sbin
 port=$((20000 + $$ % 20000))
-limit=${LIMIT:-600} # seconds that a boot may take on a loaded machine
-pid=
+limit=${LIMIT:-900} # seconds that a boot may take on a loaded machine
+pid= runner=
 
 fail() {
   echo "FAILED: $*" >&2
@@ -22,8 +22,8 @@ fail() {
 say() { echo "ok $* (${SECONDS} s, load $(cut -d ' ' -f 1 /proc/loadavg))"; }
 stop() {
   [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
-  wait "$pid" 2>/dev/null || true
-  pid=
+  [ -z "$runner" ] || wait "$runner" 2>/dev/null || true
+  pid= runner=
 }
 trap stop EXIT
 
@@ -85,7 +85,7 @@ head -c 1000000 /dev/urandom > "$work/noise.img"
 make_update noise 99.3 "$work/noise.img"
 cp "$work/updates/good.update" "$work/updates/changed.update"
 printf X | dd of="$work/updates/changed.update" bs=1 seek=5000000 conv=notrunc status=none
-mke2fs -q -t ext4 -d "$work/updates" "$work/updates.img" 800M
+mke2fs -q -t ext4 -d "$work/updates" "$work/updates.img" 800M > /dev/null
 rm -r "$work/updates"
 
 begin=$(date +%s.%N)
@@ -115,6 +115,7 @@ stop
 boot
 answers
 is 'slot a to be confirmed' '"running":"a","confirmed":true'
+grep -aq 'is full: events are kept in memory' "$work/console" || fail 'it is not told that the data partition is full'
 inside 'rm /data/state/full'
 say 'a full data partition stops neither the start nor the daemon'
 
