@@ -109,7 +109,7 @@ inside systemctl --quiet disable systemd-networkd-wait-online.service ssh.servic
 # What a board without disks, consoles and users of its own need not start.
 inside systemctl --quiet mask systemd-firstboot.service ldconfig.service systemd-journal-catalog-update.service \
   systemd-update-done.service systemd-hwdb-update.service systemd-sysusers.service systemd-random-seed.service \
-  systemd-update-utmp.service systemd-logind.service systemd-pcrphase.service systemd-pcrphase-sysinit.service \
+  systemd-update-utmp.service systemd-pcrphase.service systemd-pcrphase-sysinit.service \
   systemd-ask-password-console.path systemd-ask-password-wall.path wpa_supplicant.service kmod-static-nodes.service \
   dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service serial-getty@.service getty@.service \
   dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount \

@@ -54,7 +54,7 @@ caption() { timeout 60 "$lookout" query --serial "$line" --timeout 20s caption -
 answers() { wait_for 'a caption over the serial line' caption; }
 inside() {
   timeout 400 ssh -q -i "$work/id" -p "$port" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
-    -o ConnectTimeout=20 root@127.0.0.1 "$@"
+    -o ConnectTimeout=20 -o ServerAliveInterval=5 -o ServerAliveCountMax=6 root@127.0.0.1 "$@"
 }
 status() { inside lookout update status --json; }
 is() { wait_for "$1" eval "status | tee $work/status | grep -q '$2'"; }
@@ -126,8 +126,8 @@ answers
 say 'a good update is installed, tried and confirmed'
 
 updates
-inside lookout update install /run/updates/broken.update --allow-older --reboot || true
 before=$(boots)
+inside lookout update install /run/updates/broken.update --allow-older --reboot || true
 wait_for 'the board to go back' grep -aq 'back: a was not confirmed' "$work/console"
 answers
 is 'slot b to run again' '"running":"b","confirmed":true'
