@@ -34,6 +34,9 @@ fn install(disk: &Disk, maker: &Maker, file: &Path, more: &[&str]) -> cli::Run {
     update(disk, "install", &[&[file.to_str().unwrap(), "--trusted-key", &key], more].concat())
 }
 
+/// What becomes of a member, by its name and bytes.
+type Change<'a> = &'a dyn Fn(&str, Vec<u8>) -> Option<Vec<u8>>;
+
 /// The members of an update, packed again with some left out or changed.
 fn repack(from: &Path, to: &Path, change: impl Fn(&str, Vec<u8>) -> Option<Vec<u8>>) {
     let mut archive = tar::Builder::new(fs::File::create(to).unwrap());
@@ -57,7 +60,7 @@ fn what_is_not_what_somebody_trusted_made_is_refused_before_a_byte_is_written() 
     let (disk, maker, stranger) = (Disk::new(), Maker::new(), Maker::new());
     let good = maker.update("qemu-virt", "0.2.0", &root(b'n'));
     let before = disk.all();
-    let refused = |name: &str, words: &[&str], change: &dyn Fn(&str, Vec<u8>) -> Option<Vec<u8>>| {
+    let refused = |name: &str, words: &[&str], change: Change| {
         let path = maker.path(&format!("{name}.update"));
         repack(&good, &path, change);
         install(&disk, &maker, &path, &[]).bad(1, words);

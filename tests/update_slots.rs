@@ -101,3 +101,17 @@ fn a_slot_that_cannot_be_mounted_is_given_up_at_once() {
     assert_eq!(choose(&disk), ("a".into(), "good".into()));
     assert_eq!(disk.records().now().failed, Some(Slot::B));
 }
+
+#[test]
+fn a_system_that_is_tried_and_not_confirmed_in_time_starts_again_whatever_it_does() {
+    let disk = Disk::new();
+    let guarded = || {
+        let run = disk.path("run");
+        let guard = format!("guard {0} 1 {0}/trigger {0}/never; wait; cat {0}/trigger; rm {0}/never", run.display());
+        shell(&disk, &guard)
+    };
+    std::fs::create_dir_all(disk.path("run/lookout")).unwrap();
+    assert_eq!(guarded(), "b\n");
+    std::fs::write(disk.path("run/lookout/confirmed"), "").unwrap();
+    assert_eq!(guarded(), "");
+}

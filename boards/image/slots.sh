@@ -59,3 +59,15 @@ choose_slot() {
 
 # give_up DISK: the slot that is being tried is not tried again.
 give_up() { write_record "$1" "s/^failed .*/failed $(field trying | cut -d ' ' -f 1)/; s/^trying .*/trying -/"; }
+
+# guard RUN SECONDS TRIGGER FIFO: whatever is wrong with a system that is being tried, the board starts again unless RUN
+# holds lookout/confirmed in time. It outlives the change of the root: from here on it needs nothing but what it has open,
+# and RUN, where it stands.
+guard() {
+  mkfifo "$4"
+  (
+    cd "$1" && exec 3>"$3" || exit
+    read -r -t "$2" _ <>"$4"
+    [ -e lookout/confirmed ] || echo b >&3
+  ) &
+}

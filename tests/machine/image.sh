@@ -21,7 +21,7 @@ fail() {
 }
 say() { echo "ok $* (${SECONDS} s, load $(cut -d ' ' -f 1 /proc/loadavg))"; }
 stop() {
-  [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
+  [ -z "$runner" ] || pkill -9 -P "$runner" 2>/dev/null || true
   [ -z "$runner" ] || wait "$runner" 2>/dev/null || true
   pid= runner=
 }
@@ -30,6 +30,7 @@ trap stop EXIT
 # boot: starts the machine. Its console goes to a file; `line` is the pseudo-terminal of its serial line.
 boot() {
   : > "$work/console"
+  : > "$work/qemu"
   CONSOLE=file:$work/console "$here/../../boards/qemu-virt/run.sh" "$image" "$work/card" -monitor none \
     -drive "if=none,id=updates,file=$work/updates.img,format=raw,readonly=on" -device virtio-blk-pci,drive=updates \
     -nic "user,restrict=on,hostfwd=tcp:127.0.0.1:$port-:22" > "$work/qemu" 2>&1 &
@@ -50,7 +51,7 @@ wait_for() {
     sleep 0.5
   done
 }
-caption() { timeout 60 "$lookout" query --serial "$line" --timeout 20s caption --json; }
+caption() { timeout 130 "$lookout" query --serial "$line" --timeout 120s caption --json; }
 answers() { wait_for 'a caption over the serial line' caption; }
 inside() {
   timeout 400 ssh -q -i "$work/id" -p "$port" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
