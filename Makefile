@@ -14,8 +14,8 @@ OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-arm64 test-machine test-systemd test-miri test-recipe test-deb try-deb test-answers test-firmware test-boards test-fleet \
-  lint doc deny bench bench-daemon bench-fleet bench-fleet-search soak stages search-million fmt bundle arm64 program deb firmware \
-  tools tools-arm64 tools-bundle tools-daemon tools-deb tools-fleet tools-firmware tools-machine tools-zig
+  image test-image lint doc deny bench bench-daemon bench-fleet bench-fleet-search soak stages search-million fmt bundle arm64 program deb firmware \
+  tools tools-arm64 tools-bundle tools-daemon tools-deb tools-fleet tools-firmware tools-image tools-machine tools-update tools-zig
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ demo: tools ## look at a picture: labels, caption, boxes, a check and an answer
 	@$(LOOKOUT) ask '$(PICTURE)' '$(QUESTION)'
 	@echo; echo "The picture with its boxes: $(abspath $(OUT))"
 
-test: tools tools-bundle tools-daemon ## run every test: all features, the doc examples, and the no_std core alone
+test: tools tools-bundle tools-daemon tools-update ## run every test: all features, the doc examples, and the no_std core alone
 	$(CARGO) test $(PROFILE)
 	$(CARGO) build $(PROFILE) --no-default-features
 	$(CARGO) test $(PROFILE) --no-default-features --lib
@@ -260,6 +260,45 @@ test-boards: ## the long tests: the firmware, the package and the program for ar
 	@$(MAKE) --no-print-directory test-firmware FIRMWARE_OPTIONS=--include-ignored
 	@$(MAKE) --no-print-directory test-deb ARCH=arm64
 	@$(MAKE) --no-print-directory test-answers
+	@$(MAKE) --no-print-directory test-image
+
+# An image, and what its tests need. BOARD=raspberry-pi; OPTIONS="--settings FILE --update-key FILE".
+BOARD  ?= qemu-virt
+IMAGES := $(TARGET)/image
+DEB64   = $(DEBS)/lookout_$(VERSION)_arm64.deb
+IMAGE   = $(LOOKOUT) flash image --board $(BOARD) --deb $(DEB64) --cache $(IMAGES)/cache $(OPTIONS)
+
+tools-image: ARCH := arm64
+tools-image: tools-deb
+	@command -v mksquashfs >/dev/null || { $(call install,squashfs-tools,what a slot is packed with); }
+	@command -v mcopy >/dev/null || { $(call install,mtools,what the boot partition is filled with); }
+	@PATH=$$PATH:/usr/sbin command -v mkfs.vfat >/dev/null || { $(call install,dosfstools,what the boot partition is made with); }
+	@PATH=$$PATH:/usr/sbin command -v mke2fs >/dev/null || { $(call install,e2fsprogs,what a disk with updates is made with); }
+	@PATH=$$PATH:/usr/sbin command -v depmod >/dev/null && command -v cpio >/dev/null || { $(call install,cpio kmod,what the first program is packed with); }
+	@command -v qemu-system-aarch64 >/dev/null || { $(call install,qemu-system-arm,the emulated board); }
+	@command -v ssh >/dev/null || { $(call install,openssh-client,what logs in to the board); }
+
+image: tools-image ## the image of a card, made as root; BOARD=qemu-virt or raspberry-pi
+	@$(MAKE) --no-print-directory deb ARCH=arm64
+	@mkdir -p $(IMAGES)
+	@$(IMAGE) --out $(IMAGES)/lookout-$(BOARD).img
+
+# CUTS is how often the power is cut while an update is installed: 50 for the full run, an hour and more.
+CUTS ?= 3
+
+test-image: tools-image ## the image of qemu-virt booted, updated, broken and cut off; CUTS=50 for the full run
+	@[ -s $(DEB64) ] || $(MAKE) --no-print-directory deb ARCH=arm64
+	@$(CARGO) build $(PROFILE)
+	@rm -rf $(IMAGES)/test && mkdir -p $(IMAGES)/test
+	@cd $(IMAGES) && $(TARGET)/release/lookout bundle keygen test/vendor --no-password >/dev/null
+	@$(MAKE) --no-print-directory image-of-test
+	@LOOKOUT='$(TARGET)/release/lookout' tests/machine/image.sh $(IMAGES)/test/work $(IMAGES)/test/card.img \
+	  $(IMAGES)/test/root.img $(IMAGES)/test/vendor.key $(CUTS)
+
+.PHONY: image-of-test
+image-of-test:
+	@mkdir -p $(IMAGES)/test/work
+	@$(IMAGE) --update-key $(IMAGES)/test/vendor.pub --root $(IMAGES)/test/root.img --out $(IMAGES)/test/card.img
 
 test-answers: arm64 tools-arm64 tools-deb ## the arm64 program's answers on emulated processors, against this machine's
 	@$(CARGO) build $(PROFILE)
@@ -271,6 +310,9 @@ tools-deb:
 	@command -v mmdebstrap >/dev/null || { $(call install,mmdebstrap,what a fresh Debian is made with); }
 	@command -v lintian >/dev/null || { $(call install,lintian,the checker of packages); }
 	@[ "$(ARCH)" = "$(HOST)" ] || command -v qemu-aarch64-static >/dev/null || { $(call install,qemu-user-static,the emulator); }
+
+tools-update:
+	@command -v busybox >/dev/null || { $(call install,busybox-static,the shell of a board's first program); }
 
 tools-bundle:
 	@command -v minisign >/dev/null || { $(call install,minisign,the signer that ours is compared with); }

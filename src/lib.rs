@@ -22,7 +22,8 @@
 //! | `link` | `mqtt`, `serial`, `web` | the ways out |
 //! | `daemon` | `daemon` | the configuration, and all of it running together |
 //! | `eval` | `engine` | the published metrics, over a `.tar` and a `.jsonl` |
-//! | `flash` | `flash` | writing an image to a memory card |
+//! | `flash` | `flash` | writing an image to a memory card, and making one (`update`) |
+//! | `update` | `update` | two slots for a whole system, and signed updates of it |
 //! | `cli` | `cli` | one file a subcommand |
 #![cfg_attr(not(feature = "std"), no_std)]
 #![warn(missing_docs)]
@@ -67,6 +68,8 @@ mod seconds;
 pub mod sight;
 #[cfg(feature = "text")]
 pub mod text;
+#[cfg(feature = "update")]
+pub mod update;
 #[cfg(feature = "watch")]
 pub mod watch;
 

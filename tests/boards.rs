@@ -9,8 +9,15 @@ use std::path::Path;
 #[test]
 fn the_configuration_of_every_board_is_sound_and_its_readme_says_what_was_tried() {
     let boards = Path::new(env!("CARGO_MANIFEST_DIR")).join("boards");
-    for board in ["debian", "raspberry-pi", "jetson", "generic-arm64", "qemu-virt"] {
-        let config = boards.join(board).join("lookout.toml");
+    for (board, file) in [
+        ("debian", "lookout.toml"),
+        ("raspberry-pi", "lookout.toml"),
+        ("raspberry-pi", "image.toml"),
+        ("jetson", "lookout.toml"),
+        ("generic-arm64", "lookout.toml"),
+        ("qemu-virt", "lookout.toml"),
+    ] {
+        let config = boards.join(board).join(file);
         let bundle = common::default_bundle();
         let all = ["run", "--check", "-c", config.to_str().unwrap(), "--bundle", bundle.to_str().unwrap()];
         let checked = common::lookout(all).good();

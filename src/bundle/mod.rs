@@ -48,5 +48,7 @@ pub use pairs::{ImagePair, Pairs, STORED, TextPair, agreement};
 #[cfg(feature = "sign")]
 pub use sign::{KeyPair, SigningKey};
 pub use slots::{Installed, Slots, previous};
+#[cfg(feature = "update")]
+pub(crate) use trust::Signed;
 pub use trust::{SIGNATURE_NAME, Trust};
 pub use version::compare_versions;

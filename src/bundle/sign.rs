@@ -76,12 +76,15 @@ impl SigningKey {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let comment =
             format!("timestamp:{now}\tfile:{MANIFEST_NAME}\tbundle:{}\tversion:{}", parsed.name(), parsed.version());
-        let public = PublicKey::from_secret_key(&self.secret);
-        let signed = public.and_then(|public| {
-            minisign::sign(Some(&public), &self.secret, manifest, Some(&comment), Some("signature of a lookout bundle"))
-        });
-        signed.map(|signature| signature.into_string()).map_err(|error| {
+        self.sign_file(manifest, &comment, "signature of a lookout bundle").map_err(|error| {
             Error::new(Code::Bundle, format!("bundle {bundle} cannot be signed: {error}"), "is the key whole?")
         })
+    }
+
+    /// The signature of `bytes` with a trusted `comment`, under a line that says what it is.
+    pub(crate) fn sign_file(&self, bytes: &[u8], comment: &str, title: &str) -> minisign::Result<String> {
+        let public = PublicKey::from_secret_key(&self.secret)?;
+        minisign::sign(Some(&public), &self.secret, bytes, Some(comment), Some(title))
+            .map(|signature| signature.into_string())
     }
 }

@@ -59,11 +59,19 @@ impl Trust {
 
     /// Refuses a manifest that none of the keys signed.
     pub(super) fn check(&self, manifest: &[u8], signature: Option<&[u8]>, bundle: &str) -> Result<Signer> {
-        let refuse = |cause: &str, help: &str| Err(untrusted(bundle, cause, help));
+        let sign = "lookout bundle sign FOLDER --key NAME.key";
+        let signed = Signed { kind: "bundle", name: bundle, file: MANIFEST_NAME, signature_file: SIGNATURE_NAME, sign };
+        self.check_file(&signed, manifest, signature)
+    }
+
+    /// Refuses a file that none of the keys signed.
+    pub(crate) fn check_file(&self, signed: &Signed, bytes: &[u8], signature: Option<&[u8]>) -> Result<Signer> {
+        let Signed { kind, file, signature_file, sign, .. } = signed;
+        let refuse = |cause: &str, help: &str| Err(signed.refused(cause, help));
         let Some(signature) = signature else {
             return refuse(
-                &format!("it is not signed: it has no {SIGNATURE_NAME}"),
-                "get it from somebody whose key is trusted here, or sign it: lookout bundle sign FOLDER --key NAME.key",
+                &format!("it is not signed: it has no {signature_file}"),
+                &format!("get it from somebody whose key is trusted here, or sign it: {sign}"),
             );
         };
         let text = std::str::from_utf8(signature).unwrap_or_default();
@@ -71,13 +79,13 @@ impl Trust {
         let decoded = (signature.len() <= MAX_SIGNATURE_BYTES).then(|| Signature::decode(text).ok()).flatten();
         let Some(decoded) = decoded else {
             return refuse(
-                &format!("its signature is damaged: {SIGNATURE_NAME} is cut short or is no minisign signature"),
-                "copy the bundle again, or sign it anew",
+                &format!("its signature is damaged: {signature_file} is cut short or is no minisign signature"),
+                &format!("copy the {kind} again, or sign it anew"),
             );
         };
         let mut known = false;
         for (name, key) in &self.keys {
-            match key.verify(manifest, &decoded, false) {
+            match key.verify(bytes, &decoded, false) {
                 Ok(()) => {
                     let comment = decoded.trusted_comment().to_owned();
                     return Ok(Signer { key: name.clone(), comment });
@@ -88,15 +96,38 @@ impl Trust {
         }
         if known {
             return refuse(
-                &format!("{MANIFEST_NAME} is not what was signed: it or its signature was changed or is damaged"),
-                "copy the bundle again from where it was signed; do not use this one",
+                &format!("{file} is not what was signed: it or its signature was changed or is damaged"),
+                &format!("copy the {kind} again from where it was signed; do not use this one"),
             );
         }
         let names: Vec<&str> = self.keys.iter().map(|(name, _)| name.as_str()).collect();
         refuse(
             &format!("it is signed by a key that is not trusted here (trusted: {})", names.join(", ")),
-            "get the bundle from somebody whose key is trusted here; if you believe this signer, add their public key",
+            &format!(
+                "get the {kind} from somebody whose key is trusted here; if you believe this signer, add their public key"
+            ),
         )
+    }
+}
+
+/// What a signature stands for, in the words of an error.
+pub(crate) struct Signed<'a> {
+    /// `bundle`
+    pub kind: &'static str,
+    /// Which one.
+    pub name: &'a str,
+    /// The file that is signed.
+    pub file: &'static str,
+    /// The file that the signature is in.
+    pub signature_file: &'static str,
+    /// The command that signs it.
+    pub sign: &'static str,
+}
+
+impl Signed<'_> {
+    /// An error about something that is not believed.
+    pub(crate) fn refused(&self, cause: &str, help: &str) -> Error {
+        Error::new(Code::Untrusted, format!("{} {} is refused: {cause}", self.kind, self.name), help)
     }
 }
 

@@ -76,6 +76,13 @@ impl Console {
         Ok(())
     }
 
+    /// A line on standard error about long work.
+    pub fn note(&self, line: &str) {
+        if !self.quiet {
+            let _ = writeln!(io::stderr(), "{line}");
+        }
+    }
+
     /// A progress bar on standard error, shown only on a terminal.
     pub fn bar(&self, what: &str) -> Bar {
         self.bar_like(what, "{msg} {bar:30} {pos}/{len} {elapsed} (left {eta})")

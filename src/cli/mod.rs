@@ -24,6 +24,7 @@ mod man;
 mod query;
 mod run;
 mod session;
+mod update;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -86,9 +87,12 @@ enum Command {
     /// Look after model bundles
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
-    /// Write images to memory cards
+    /// Make images of memory cards, and write them
     #[command(subcommand)]
     Flash(flash::FlashCommand),
+    /// Update the system of a card that `flash image` made
+    #[command(subcommand)]
+    Update(update::UpdateCommand),
     /// Print a shell's completion script
     Completions(completions::Completions),
     /// Print the manual page
@@ -132,6 +136,7 @@ fn dispatch(cli: Cli, console: &Console) -> Outcome {
         Command::Camera(command) => command.run(console),
         Command::Bundle(command) => command.run(global, console),
         Command::Flash(command) => command.run(console),
+        Command::Update(command) => command.run(global, console),
         Command::Completions(command) => command.run(Cli::command(), console),
         Command::Man(command) => command.run(Cli::command(), console),
     }

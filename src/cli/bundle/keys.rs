@@ -47,7 +47,7 @@ pub(in crate::cli) struct Sign {
 }
 
 #[derive(Args)]
-pub(super) struct Password {
+pub(in crate::cli) struct Password {
     /// File whose first line is the secret key's password [default: it is asked for]
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
@@ -119,7 +119,8 @@ pub(super) fn sign(folder: &Path, bundle: &Bundle, key: &Path, password: &Passwo
 }
 
 impl Password {
-    fn get(&self) -> Result<String> {
+    /// The first line of the file, or what is typed.
+    pub(in crate::cli) fn get(&self) -> Result<String> {
         match &self.password_file {
             Some(path) => first_line(path),
             None => ask("password of the secret key: "),

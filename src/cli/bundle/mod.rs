@@ -10,6 +10,8 @@ use clap::Subcommand;
 use super::args::Global;
 use super::console::{Console, Outcome};
 
+pub(super) use keys::Password;
+
 #[derive(Subcommand)]
 pub(super) enum BundleCommand {
     /// Check a bundle: manifest, hashes, every network, stored outputs

@@ -19,7 +19,7 @@ const MAX_ANSWER: u64 = 64 << 20;
 pub(super) struct HttpArgs {
     /// File whose first line is the page's token
     #[arg(long, value_name = "FILE", requires = "http")]
-    token_file: Option<PathBuf>,
+    pub(super) token_file: Option<PathBuf>,
 }
 
 pub(super) struct Http {

@@ -112,6 +112,11 @@ enum What {
     Watch,
 }
 
+/// Asks the page at `url` one question, for other commands. The answer itself does not matter to them.
+pub(super) fn ask_page(url: &str, token_file: Option<PathBuf>, timeout: Duration, request: &Request) -> Result<()> {
+    http::Http::new(url, &http::HttpArgs { token_file }, timeout)?.ask(request).map(|_| ())
+}
+
 /// A way to a lookout.
 trait Way {
     /// The answer's object.

@@ -1,24 +1,16 @@
-//! `lookout flash list` and `lookout flash write`
+//! `lookout flash write`
 
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Serialize;
 
 use crate::flash::{Device, Stage, write};
 use crate::{Code, Error, Result};
 
-use super::console::{Console, Outcome};
-
-#[derive(Subcommand)]
-pub(super) enum FlashCommand {
-    /// The memory cards and disks of this machine
-    List,
-    /// Write an image to a memory card, and read it back
-    Write(WriteImage),
-}
+use super::super::console::{Console, Outcome};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -26,7 +18,7 @@ pub(super) enum FlashCommand {
   sudo lookout flash write card.img /dev/sdb
 
 What is mounted, what this machine runs from, partitions, and cards that are too small are refused.")]
-pub(super) struct WriteImage {
+pub(in crate::cli) struct WriteImage {
     /// The image of a whole card
     image: PathBuf,
     /// The device
@@ -34,12 +26,6 @@ pub(super) struct WriteImage {
     /// Do not ask
     #[arg(long)]
     yes: bool,
-}
-
-#[derive(Serialize)]
-struct Listed {
-    task: &'static str,
-    devices: Vec<Device>,
 }
 
 #[derive(Serialize)]
@@ -53,35 +39,8 @@ struct Written {
     seconds: f64,
 }
 
-impl FlashCommand {
-    pub fn run(self, console: &Console) -> Outcome {
-        match self {
-            Self::List => list(console),
-            Self::Write(command) => command.run(console),
-        }
-    }
-}
-
-fn list(console: &Console) -> Outcome {
-    let listed = Listed { task: "flash list", devices: Device::list()? };
-    console.answer(&listed, || {
-        let line = |device: &Device| {
-            let uses = match (device.system, &device.used_by[..]) {
-                (true, uses) => format!("this machine runs from it: {}", uses.join(", ")),
-                (false, []) => "free".to_owned(),
-                (false, uses) => format!("in use: {}", uses.join(", ")),
-            };
-            format!("{:14} {:36} {uses}\n", device.path.display(), device.describe())
-        };
-        match &listed.devices[..] {
-            [] => "there are none\n".to_owned(),
-            devices => devices.iter().map(line).collect(),
-        }
-    })
-}
-
 impl WriteImage {
-    fn run(self, console: &Console) -> Outcome {
+    pub fn run(self, console: &Console) -> Outcome {
         let device = Device::at(&self.device)?;
         let bytes = std::fs::metadata(&self.image).map_err(|error| {
             let message = format!("the image {} cannot be opened: {error}", self.image.display());
