@@ -312,7 +312,7 @@ tools-deb:
 	@[ "$(ARCH)" = "$(HOST)" ] || command -v qemu-aarch64-static >/dev/null || { $(call install,qemu-user-static,the emulator); }
 
 tools-update:
-	@command -v busybox >/dev/null || { $(call install,busybox-static,the shell of a board's first program); }
+	@command -v busybox >/dev/null || { $(call install,busybox-static,the shell that a board starts with); }
 
 tools-bundle:
 	@command -v minisign >/dev/null || { $(call install,minisign,the signer that ours is compared with); }
