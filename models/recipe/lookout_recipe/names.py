@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from . import data, features, pool
-from .align import embed_texts, evaluate, recall
+from .align import class_loss, embed_texts, evaluate, recall
 from .model import ImageHead
 from .patch import tower
 from .paths import SEED, WORK, keep, record
@@ -23,8 +23,9 @@ from .teaching import ALIKE, Pool, said_by_teachers, ways_to_say
 from .text import encode
 
 PASSES, BATCH, POOLED, RATE, KEEP = 20, 384, 768, 1e-3, 0.998
+ALL = slice(None)  # of the classes
 WIDTH = 1024  # of the way from the convolutional features to the embedding
-CAPTION_WEIGHT, LABEL_WEIGHT, POOL_WEIGHT, NAME_WEIGHT, STAY_WEIGHT, SMOOTH = 0.5, 0.2, 1.0, 0.3, 10.0, 1.5
+CAPTION_WEIGHT, LABEL_WEIGHT, POOL_WEIGHT, NAME_WEIGHT, STAY_WEIGHT = 0.5, 0.2, 1.0, 0.3, 10.0
 
 
 @torch.inference_mode()
@@ -70,7 +71,6 @@ def main(passes: int, rate: float) -> None:
     say = lambda ways: F.normalize(embed_texts(text, ways).mean(0), dim=0)
     names = torch.stack([say(ways_to_say(name)) for _, name in sorted(data.class_names().items())])
     own = {kind: torch.stack([say(way) for way in ways]) for kind, ways in pooled.ways.items()}
-    guess = (torch.from_numpy(np.array(pooled.classes)).float() / SMOOTH).softmax(1).half()
     head.widen(WIDTH)
     last = Last(head)
     with torch.no_grad():
@@ -100,8 +100,8 @@ def main(passes: int, rate: float) -> None:
             match, near = sharp * picture @ captions[group, said].t(), alike[group, said]
             target = (near @ near.t() / ALIKE).softmax(1)
             contrast = (F.cross_entropy(match, target) + F.cross_entropy(match.t(), target)) / 2
-            told = lambda seen, probable: F.kl_div((sharp * seen @ names.t()).log_softmax(1), probable, reduction="batchmean")
-            label, pool_label = told(picture, (classes[view][group].float() / SMOOTH).softmax(1)), told(thing, guess[extra].float())
+            label = class_loss(sharp, picture, names, classes[view][group].float(), ALL)
+            pool_label = class_loss(sharp, thing, names, torch.from_numpy(pooled.classes[extra]).float(), ALL)
             named = {}
             for n, i in enumerate(extra):
                 if pooled.name[i] is not None:
