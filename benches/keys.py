@@ -39,7 +39,7 @@ PLAIN = {"activation": "none", "precision": "int8"}
 
 
 def attention(weights: Weights, x: str, out: str, tokens: int, width: int, heads: int, kind: str) -> list:
-    """Products into, attention, product out of; `kind` is `full`, `folded` or `unfolded`."""
+    """Products into, attention, product out of; `kind` is `full`, `folded`, `unfolded` or `unprojected`."""
     make = weights.node
     if kind == "full":
         columns, mixed = 3 * width, make("Attention", [f"{out}_in"], f"{out}_mix", heads=heads)
@@ -48,7 +48,9 @@ def attention(weights: Weights, x: str, out: str, tokens: int, width: int, heads
     else:
         depth = width // heads
         table = [weights.add(weights.random.integers(-127, 128, (heads, depth, tokens), np.int8)), weights.add(np.full((heads, tokens), 1 / 73 / depth, np.float32))]
-        columns, mixed = 2 * width, make("StaticKeyAttentionUnfolded", [f"{out}_in", *table], f"{out}_mix", heads=heads, keys=tokens)
+        projected = kind == "unfolded"
+        columns, queries = (2 * width, []) if projected else (width, [x])
+        mixed = make(f"StaticKeyAttention{kind.capitalize()}", [f"{out}_in", *table, *queries], f"{out}_mix", heads=heads, keys=tokens)
     return [
         make("Linear", [x, *weights.linear(width, columns)], f"{out}_in", **PLAIN),
         mixed,
@@ -129,12 +131,13 @@ def pairs(bundle: Path, work: Path) -> list[tuple]:
     made = []
     for vit in (False, True):
         for tokens, width, heads, size in BLOCKS:
-            static = "folded" if heads * tokens < width + tokens else "unfolded"
             at = lambda kind: work / f"{'vit-' if vit else ''}{tokens}-{kind}"
-            two = [save(network(tokens, width, heads, size, kind, vit), at(kind), size, width) for kind in (static, "full")]
+            saved = lambda kind: save(network(tokens, width, heads, size, kind, vit), at(kind), size, width)
             what = f"plain ViT of {VIT_BLOCKS} blocks" if vit else "attention block"
             targets = (0.93, 0.85) if vit else (0.75, 0.6)
-            made.append((f"{what}, {tokens} tokens of {width}, {heads} heads: static keys ({static}), full", *two, *targets))
+            # As the paper has them, in the cheaper form; and without a query projection, as the authors' ImageNet models.
+            for static in ("folded" if heads * tokens < width + tokens else "unfolded", "unprojected"):
+                made.append((f"{what}, {tokens} tokens of {width}, {heads} heads: static keys ({static}), full", saved(static), saved("full"), *targets))
     import tomllib
 
     manifest = tomllib.loads((bundle / "lookout.toml").read_text())

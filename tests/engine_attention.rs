@@ -28,7 +28,7 @@ fn attention(
 }
 
 #[test]
-fn static_key_attention_is_right_folded_and_unfolded() {
+fn static_key_attention_is_right_folded_unfolded_and_without_a_query_projection() {
     let mut noise = Noise(13);
     // More keys than tokens: the keys of tokens that are not there have no weight.
     let (tokens, heads, keys, width) = (12, 2, 17, 14);
@@ -64,6 +64,31 @@ fn static_key_attention_is_right_folded_and_unfolded() {
     };
     let wanted = attention(tokens, heads, width, logit, |t, d| at(t, width + d));
     assert_near(&found, &wanted, 0.03, "unfolded");
+
+    // The tokens themselves ask, and their doubles are the values.
+    let (tokens, width) = (16, 36);
+    assert_eq!(tokens * width, HEIGHT * WIDTH * 3);
+    let head_width = width / heads;
+    let bytes = noise.bytes(heads * head_width * keys);
+    let found = run(
+        &x,
+        &[1, tokens as i64, width as i64],
+        |graph| {
+            graph
+                .constant("k", &[heads, head_width, keys], &bytes)
+                .constant("s", &[heads, keys], &scale)
+                .node("Add", &["x", "x"], "v", &[])
+                .node("LookoutStaticKeyAttentionUnprojected", &["v", "k", "s", "x"], "y", &attributes())
+        },
+        [tokens, width],
+    );
+    let at = |t: usize, c: usize| f64::from(x[t * width + c]);
+    let logit = |t: usize, h: usize, j: usize| {
+        let key = |i: usize| f64::from(bytes[(h * head_width + i) * keys + j]);
+        (0..head_width).map(|i| at(t, h * head_width + i) * key(i)).sum::<f64>() * f64::from(0.004f32)
+    };
+    let wanted = attention(tokens, heads, width, logit, |t, d| 2.0 * at(t, d));
+    assert_near(&found, &wanted, 0.03, "unprojected");
 }
 
 #[test]

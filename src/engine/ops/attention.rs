@@ -66,7 +66,8 @@ impl Operator for Attention {
                     packed.repack_transposed(kernel, x, stride, head_width, tokens, scale, &mut scratch.rows);
                 });
             });
-            let sequence = Sequence { x, stride, values: 2 * width, heads: self.heads, reach: self.reach };
+            let sequence =
+                Sequence { x, stride, values: 2 * width, queries: None, heads: self.heads, reach: self.reach };
             sequence.attend(out, 0, |scratch, head, first, rows| {
                 let seen = self.reach.seen(first + rows - 1, tokens);
                 Some(sequence.multiply_queries(scratch, kernel, &keys[head], head, first, rows, seen.div_ceil(PANEL)))

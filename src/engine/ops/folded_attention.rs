@@ -47,7 +47,7 @@ impl Operator for Folded {
         }
         let values = self.heads * self.keys;
         for (x, out) in x.chunks_exact(tokens * stride).zip(out.chunks_exact_mut(tokens * (stride - values))) {
-            let sequence = Sequence { x, stride, values, heads: self.heads, reach: Reach::All };
+            let sequence = Sequence { x, stride, values, queries: None, heads: self.heads, reach: Reach::All };
             sequence.attend(out, self.keys, |_, _, _, _| None);
         }
         Ok(())

@@ -4,8 +4,8 @@
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
-use super::Operator;
 use super::dense::{self, Dense, Precision};
+use super::{Companion, Operator};
 use crate::kernels::Activation;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +18,7 @@ impl Operator for Linear {
     type Constants = Dense;
     const NAME: &'static str = "LookoutLinear";
     const CONSTANTS: &'static [&'static str] = &["weight", "scale", "bias"];
-    const RESIDUAL: bool = true;
+    const COMPANION: Companion = Companion::Optional;
 
     fn read(node: &NodeProto) -> TractResult<Self> {
         Ok(Linear { activation: super::activation(node)?, precision: Precision::read(node)? })

@@ -10,7 +10,7 @@
 //! | `LookoutLayerNorm` | `layer_norm` |
 //! | `LookoutAttention` | `attention` |
 //! | `LookoutStaticKeyAttention` | `folded_attention` |
-//! | `LookoutStaticKeyAttentionUnfolded` | `unfolded_attention` |
+//! | `LookoutStaticKeyAttentionUnfolded`, `LookoutStaticKeyAttentionUnprojected` | `unfolded_attention` |
 //!
 //! Layers in a row may be put into one that has no name in a file: `strips`. It is there that a `LookoutDepthwise` that ends
 //! in a ReLU6, between a layer that does and an int8 `LookoutLinear`, works on bytes, with what lies in between rounded to
@@ -65,6 +65,7 @@ operators!(
     attention::Attention,
     folded_attention::Folded,
     unfolded_attention::Unfolded,
+    unfolded_attention::Unprojected,
     strips::Strips,
 );
 
@@ -76,8 +77,8 @@ trait Operator: Clone + Debug + PartialEq + Send + Sync + 'static {
     const NAME: &'static str;
     /// Names of the inputs after `x` that must be constants.
     const CONSTANTS: &'static [&'static str];
-    /// Whether one more input may follow, of the shape of the output, to be added to it.
-    const RESIDUAL: bool = false;
+    /// Whether one more input follows, of the shape of the output: a residual, or what the operator says.
+    const COMPANION: Companion = Companion::Never;
 
     /// Reads and checks the attributes.
     fn read(node: &NodeProto) -> TractResult<Self>;
@@ -91,14 +92,22 @@ trait Operator: Clone + Debug + PartialEq + Send + Sync + 'static {
         constants: &Self::Constants,
         x: &[f32],
         shape: &[usize],
-        residual: Option<&[f32]>,
+        companion: Option<&[f32]>,
         out: &mut [f32],
     ) -> TractResult<()>;
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Companion {
+    Never,
+    Optional,
+    Required,
+}
+
 fn build<O: Operator>(_: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    let least = 1 + O::CONSTANTS.len();
-    let most = least + usize::from(O::RESIDUAL);
+    let without = 1 + O::CONSTANTS.len();
+    let least = without + usize::from(O::COMPANION == Companion::Required);
+    let most = without + usize::from(O::COMPANION != Companion::Never);
     let given = node.input.len();
     ensure!((least..=most).contains(&given), "it takes {least} to {most} inputs, not {given}");
     ensure!(node.input.iter().all(|name| !name.is_empty()), "an input has no name");
@@ -150,8 +159,8 @@ impl<O: Operator> Expansion for Unwired<O> {
 
 /// An operator with its constants, whatever its type.
 pub(super) trait Native: Debug + Send + Sync {
-    /// Fills `out` from an `x` of `shape` and, where there is one, a residual of the shape of `out`.
-    fn run_into(&self, x: &[f32], shape: &[usize], residual: Option<&[f32]>, out: &mut [f32]) -> TractResult<()>;
+    /// Fills `out` from an `x` of `shape` and, where there is one, a companion of the shape of `out`.
+    fn run_into(&self, x: &[f32], shape: &[usize], companion: Option<&[f32]>, out: &mut [f32]) -> TractResult<()>;
 }
 
 fn wired<O: Operator>(node: &TypedNode) -> Option<Box<dyn Native>> {
@@ -159,16 +168,16 @@ fn wired<O: Operator>(node: &TypedNode) -> Option<Box<dyn Native>> {
 }
 
 impl<O: Operator> Native for Wired<O> {
-    fn run_into(&self, x: &[f32], shape: &[usize], residual: Option<&[f32]>, out: &mut [f32]) -> TractResult<()> {
-        if let Some(residual) = residual {
+    fn run_into(&self, x: &[f32], shape: &[usize], companion: Option<&[f32]>, out: &mut [f32]) -> TractResult<()> {
+        if let Some(companion) = companion {
             ensure!(
-                residual.len() == out.len(),
-                "the residual has {} values, the output {}",
-                residual.len(),
+                companion.len() == out.len(),
+                "the last input has {} values, the output {}",
+                companion.len(),
                 out.len()
             );
         }
-        self.operator.run(&self.constants, x, shape, residual, out)
+        self.operator.run(&self.constants, x, shape, companion, out)
     }
 }
 
@@ -214,15 +223,15 @@ impl<O: Operator> EvalOp for Wired<O> {
             .map(|d| Ok(d.to_usize()?))
             .collect::<TractResult<TVec<_>>>()?;
         let x = inputs[0].try_as_plain_ram()?;
-        let residual = inputs.get(1).map(|r| r.try_as_plain_ram()).transpose()?;
-        if let Some(residual) = &residual {
-            ensure!(residual.shape() == &*wanted, "the residual is {:?}, the output {wanted:?}", residual.shape());
+        let companion = inputs.get(1).map(|input| input.try_as_plain_ram()).transpose()?;
+        if let Some(companion) = &companion {
+            ensure!(companion.shape() == &*wanted, "the last input is {:?}, the output {wanted:?}", companion.shape());
         }
-        let residual = residual.map(|r| r.as_slice::<f32>()).transpose()?;
+        let companion = companion.map(|input| input.as_slice::<f32>()).transpose()?;
         let mut out = Tensor::zero::<f32>(&wanted)?;
         {
             let mut out = out.try_as_plain_ram_mut()?;
-            self.operator.run(&self.constants, x.as_slice::<f32>()?, shape, residual, out.as_slice_mut::<f32>()?)?;
+            self.operator.run(&self.constants, x.as_slice::<f32>()?, shape, companion, out.as_slice_mut::<f32>()?)?;
         }
         Ok(tvec!(out.into_tvalue()))
     }

@@ -31,6 +31,8 @@ pub(super) struct Sequence<'a> {
     pub(super) stride: usize,
     /// Where the values begin in a row; they end it.
     pub(super) values: usize,
+    /// Where the queries begin rows, and how far apart these lie; `None`: in `x`.
+    pub(super) queries: Option<(&'a [f32], usize)>,
     pub(super) heads: usize,
     pub(super) reach: Reach,
 }
@@ -90,8 +92,8 @@ impl Sequence<'_> {
         scratch::with(|scratch| scratch.values = values);
     }
 
-    /// Leaves the products of the queries of `rows` tokens from `first` on, which begin each row, with the first `panels`
-    /// panels of a head's keys in `scratch.logits`; returns how far apart rows lie there.
+    /// Leaves the products of the queries of `rows` tokens from `first` on with the first `panels` panels of a head's keys
+    /// in `scratch.logits`; returns how far apart rows lie there.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn multiply_queries(
         &self,
@@ -104,9 +106,10 @@ impl Sequence<'_> {
         panels: usize,
     ) -> usize {
         let head_width = keys.depth();
+        let (queries, stride) = self.queries.unwrap_or((self.x, self.stride));
         scratch.queries.clear();
         for token in first..first + rows {
-            scratch.queries.extend_from_slice(&self.x[token * self.stride + head * head_width..][..head_width]);
+            scratch.queries.extend_from_slice(&queries[token * stride + head * head_width..][..head_width]);
         }
         scratch.rows.quantise(kernel, &scratch.queries, head_width);
         let stride = panels * PANEL;

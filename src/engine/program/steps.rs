@@ -59,8 +59,8 @@ impl Work {
     pub(super) fn run(&self, operands: &Operands, out: &mut [f32]) -> TractResult<()> {
         match self {
             Work::Ours { operator, shape } => {
-                let residual = (operands.count() > 1).then(|| operands.floats(1)).transpose()?;
-                operator.run_into(operands.floats(0)?, shape, residual, out)?;
+                let companion = (operands.count() > 1).then(|| operands.floats(1)).transpose()?;
+                operator.run_into(operands.floats(0)?, shape, companion, out)?;
             }
             Work::Attend { operator, shapes, out: shape } => {
                 let data = (0..shapes.len()).map(|ix| operands.floats(ix)).collect::<TractResult<TVec<_>>>()?;

@@ -20,7 +20,7 @@ use super::dense::{Dense, Sink};
 use super::depthwise::Depthwise;
 use super::linear::Linear;
 use super::scratch::{self, Scratch};
-use super::{Operator, Wired};
+use super::{Companion, Operator, Wired};
 use crate::engine::threads;
 use crate::kernels::{self, Kernel, Window};
 
@@ -141,7 +141,7 @@ impl Operator for Strips {
     type Constants = Constants;
     const NAME: &'static str = "LookoutStrips";
     const CONSTANTS: &'static [&'static str] = &[];
-    const RESIDUAL: bool = true;
+    const COMPANION: Companion = Companion::Optional;
 
     fn read(_: &NodeProto) -> TractResult<Self> {
         bail!("it is made of other operators, not read from a file")
