@@ -48,11 +48,11 @@ def decoder(run, path, start, words):
     """As many words as asked for, each the most probable, whether or not the sentence ends before."""
     of = ort.OrtValue.ortvalue_from_numpy
     patches = of(np.fromfile(path, np.float32).reshape(shape_of(run, "patches")))
-    layers, heads, _, width = shape_of(run, "keys")
+    *batch, layers, heads, _, width = shape_of(run, "keys")
     names = ["logits", "new_keys", "new_values"]
 
     def caption():
-        keys = values = of(np.zeros((layers, heads, 0, width), np.float32))
+        keys = values = of(np.zeros((*[1] * len(batch), layers, heads, 0, width), np.float32))
         token, said = int(start), []
         for position in range(int(words)):
             feed = {"token": of(np.array([[token]])), "position": of(np.array([position])), "patches": patches,

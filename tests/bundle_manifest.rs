@@ -282,6 +282,8 @@ fn every_number_has_its_range() {
         ("beams = 3", "beams = 33"),
         ("max_tokens = 24", "max_tokens = 0"),
         ("length_penalty = 0.7", "length_penalty = nan"),
+        ("length_penalty = 0.7", "length_penalty = 0.7\ncosine_weight = -0.1"),
+        ("length_penalty = 0.7", "length_penalty = 0.7\ncosine_weight = inf"),
         ("layers = 3", "layers = 129"),
         ("bytes = 123", "bytes = 0"),
         ("bytes = 123", "bytes = 1073741825"),

@@ -6,7 +6,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{folder, lookout, lookout_reading, picture};
+use common::{changed_bundle, folder, lookout, lookout_reading, picture};
 use serde_json::Value;
 
 /// Asserts the keys that every answer about a picture has, and `own` ones.
@@ -67,6 +67,29 @@ fn ground_draws_what_it_prints() {
 
 fn open(path: &Path) -> lookout::picture::Picture {
     lookout::picture::Picture::open(path).unwrap()
+}
+
+#[test]
+fn a_caption_that_fits_the_picture_better_wins_where_the_bundle_says_so() {
+    let weighing = |weight: f64| {
+        changed_bundle(|_, manifest| {
+            manifest["speaker"].as_table_mut().unwrap().insert("cosine_weight".into(), weight.into());
+        })
+    };
+    // The score rises with the cosine of sentence and picture.
+    let scores = |weight| {
+        let bundle = weighing(weight);
+        let score = |name| {
+            let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/towers").join(name);
+            let said =
+                lookout(["caption", picture.to_str().unwrap(), "--bundle", bundle.path().to_str().unwrap(), "--json"]);
+            said.good().json()["score"].as_f64().unwrap()
+        };
+        ["astronaut.png", "chelsea.png", "coffee.png", "flower.png", "rocket.png"].map(score)
+    };
+    let (never, always) = (scores(0.0), scores(100.0));
+    assert!(always.iter().zip(&never).all(|(always, never)| always >= never), "{always:?} {never:?}");
+    assert_ne!(always, never, "it makes no difference");
 }
 
 #[test]

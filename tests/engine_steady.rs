@@ -74,6 +74,31 @@ fn results_do_not_depend_on_threads_or_repetition() {
 }
 
 #[test]
+fn sentences_that_step_together_go_on_as_each_would_alone() {
+    let decoder = Decoder::load(&bundle(), &Options { threads: 1 }).expect("loads");
+    let one = look(1);
+    let attending = decoder.attend(patches(&one));
+    let mut start = attending.start().expect("a start");
+    attending.step(&mut start, 101).expect("logits");
+    let (mut together, mut alone) = (vec![start; 5], vec![]);
+    alone.clone_from(&together);
+    for turn in 0..4u32 {
+        let tokens: Vec<u32> = (0..5).map(|sentence| 1000 + 7 * sentence + 100 * turn).collect();
+        let found = attending.steps(together.iter_mut().collect(), &tokens).expect("logits");
+        for ((state, token), found) in alone.iter_mut().zip(&tokens).zip(&found) {
+            assert_eq!(&attending.step(state, *token).expect("logits"), found, "turn {turn}, token {token}");
+        }
+        assert!(found.windows(2).all(|pair| pair[0] != pair[1]), "five sentences that are one show nothing");
+    }
+    // Of different lengths they go on one by one.
+    let short = attending.start().expect("a start");
+    let (mut states, mut again) = (vec![together.swap_remove(0), short], vec![alone.swap_remove(0)]);
+    let found = attending.steps(states.iter_mut().collect(), &[7, 101]).expect("logits");
+    assert_eq!(attending.step(&mut again[0], 7).expect("logits"), found[0]);
+    assert!(attending.steps(vec![], &[]).expect("nothing").is_empty());
+}
+
+#[test]
 fn work_that_is_stopped_says_so_and_leaves_nothing_behind() {
     let looker = Looker::open(bundle(), Options { threads: 2 }).expect("opens");
     let picture = picture();

@@ -1,7 +1,7 @@
 //! Greedy, beam and sampled decoding on speakers small enough to check by hand or by trying every sentence.
 #![cfg(feature = "text")]
 
-use lookout::text::{Decoding, REPEATED_RUN, Speaker, Spoken, beam, greedy, sample};
+use lookout::text::{Decoding, REPEATED_RUN, Speaker, Spoken, beam, candidates, greedy, sample};
 
 const END: u32 = 0;
 
@@ -109,6 +109,26 @@ fn equals_go_to_the_smaller_token_every_time() {
     let speaker = Fixed(vec![-9.0, 1.0, 1.0, 1.0]);
     for beams in [1, 2, 3, 7] {
         assert_eq!(beam(&speaker, &[1], &rules(beams, 2, 1.0)).unwrap().tokens, [1, 1], "{beams} beams");
+    }
+}
+
+#[test]
+fn candidates_come_best_first_and_begin_with_what_the_beam_says() {
+    for seed in 0..60 {
+        for penalty in [0.0, 0.7, 1.0] {
+            let (toy, rules) = (Toy { vocabulary: 7, seed }, rules(4, 8, penalty));
+            let found = candidates(&toy, &[1], &rules).unwrap();
+            assert_eq!(found[0].spoken, beam(&toy, &[1], &rules).unwrap(), "{seed} {penalty}");
+            assert!(found.len() > 1 && found.windows(2).all(|pair| pair[0].score >= pair[1].score), "{seed} {penalty}");
+            for (i, one) in found.iter().enumerate() {
+                assert!(
+                    found[..i].iter().all(|other| other.spoken.tokens != one.spoken.tokens),
+                    "{seed}: {one:?} twice"
+                );
+                let length = one.spoken.tokens.len().saturating_add(1).min(8) as f32;
+                assert!((one.score - one.spoken.log_probability / length.powf(penalty)).abs() < 1e-6, "{one:?}");
+            }
+        }
     }
 }
 

@@ -300,6 +300,10 @@ pub struct Speaker {
     /// Exponent of the length that divides a sentence's log-probability.
     #[serde(deserialize_with = "fields::finite")]
     pub length_penalty: f32,
+    /// How much the cosine of picture and sentence counts, beside the score by [`Speaker::length_penalty`], when a caption is
+    /// chosen among the sentences of the beam search; `0..=100`. 0, as without it: not at all. More needs the role `text`.
+    #[serde(default, deserialize_with = "fields::weight", skip_serializing_if = "is_zero")]
+    pub cosine_weight: f32,
     /// Layers of the decoder.
     #[serde(deserialize_with = "fields::layers")]
     pub layers: usize,
@@ -325,4 +329,8 @@ pub struct FileEntry {
     /// How its weights are stored, for people to read (`int8`, `float32`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantisation: Option<String>,
+}
+
+fn is_zero(value: &f32) -> bool {
+    *value == 0.0
 }

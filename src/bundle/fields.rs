@@ -192,6 +192,15 @@ pub(super) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32
     if value > 0.0 { Ok(value) } else { Err(D::Error::custom(format!("{value} is not above 0"))) }
 }
 
+/// `0..=100`.
+pub(super) fn weight<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+    let value = finite(deserializer)?;
+    match (0.0..=100.0).contains(&value) {
+        true => Ok(value),
+        false => Err(D::Error::custom(format!("{value} is out of range, expected 0 to 100"))),
+    }
+}
+
 /// Three finite numbers.
 pub(super) fn finite3<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f32; 3], D::Error> {
     #[derive(Deserialize)]

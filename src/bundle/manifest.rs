@@ -166,6 +166,13 @@ impl Manifest {
             let cause = "has only one of question and answer in [speaker]".into();
             return Some((cause, "give both tokens, or neither where the decoder cannot answer"));
         }
+        if !has(Role::Text) && document.speaker.as_ref().is_some_and(|speaker| speaker.cosine_weight > 0.0) {
+            let cause = "has a cosine_weight in [speaker] but no file of the role text".into();
+            return Some((
+                cause,
+                "leave cosine_weight out: sentences cannot be compared with pictures without a text tower",
+            ));
+        }
         let entries: Vec<&FileEntry> = document.files.values().chain(&document.check).collect();
         let clash =
             |a: &&FileEntry| entries.iter().any(|b| a.path == b.path && (a.sha256, a.bytes) != (b.sha256, b.bytes));

@@ -4,7 +4,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use super::program::Input;
-use super::session::Session;
+use super::session::{BATCH, Session, Sizes};
 use super::{Options, Patches, Report};
 use crate::bundle::{Bundle, Role};
 use crate::text::Speaker;
@@ -25,6 +25,8 @@ pub struct Decoder {
     width: usize,
     /// Layers, heads, tokens (none yet), head width.
     cache: [usize; 4],
+    /// Whether the file takes several sentences at a time, over the axis `B`.
+    batched: bool,
 }
 
 /// A decoder that looks at one picture.
@@ -49,7 +51,7 @@ impl Decoder {
         let manifest = bundle.manifest();
         let (count, width) = manifest.patches().map_or((0, 0), |grid| (grid.count, grid.width));
         let cache = manifest.speaker().map_or([0; 4], |s| [s.layers, s.heads, 0, s.head_width]);
-        let mut inputs = [0; 5];
+        let (mut inputs, mut batched) = ([0; 5], false);
         let session = Session::load(bundle, Role::Decoder, options, |declared| {
             ensure!(count > 0, "the manifest has no [patches]");
             ensure!(cache[0] > 0, "the manifest has no [speaker]");
@@ -57,9 +59,12 @@ impl Decoder {
             for (ix, name) in inputs.iter_mut().zip(INPUTS) {
                 *ix = declared.position(name)?;
             }
+            batched = declared.rank(inputs[3])? == Some(5);
             let one = 1.to_dim();
+            let said = if batched { declared.symbol(BATCH) } else { one.clone() };
             let past = [cache[0].to_dim(), cache[1].to_dim(), declared.symbol("S"), cache[3].to_dim()];
-            declared.set(inputs[0], i64::datum_type(), &[one.clone(), one.clone()])?;
+            let past: TVec<TDim> = batched.then(|| said.clone()).into_iter().chain(past).collect();
+            declared.set(inputs[0], i64::datum_type(), &[said, one.clone()])?;
             declared.set(inputs[1], i64::datum_type(), std::slice::from_ref(&one))?;
             declared.set(inputs[2], f32::datum_type(), &[one, count.to_dim(), width.to_dim()])?;
             declared.set(inputs[3], f32::datum_type(), &past)?;
@@ -69,7 +74,7 @@ impl Decoder {
         for (ix, name) in outputs.iter_mut().zip(OUTPUTS) {
             *ix = session.output(name)?;
         }
-        Ok(Decoder { session, inputs, outputs, count, width, cache })
+        Ok(Decoder { session, inputs, outputs, count, width, cache, batched })
     }
 
     /// What runs on what.
@@ -88,23 +93,69 @@ impl Decoder {
         Attending { decoder: self, patches }
     }
 
-    /// Takes the outputs of a step into the cache, and gives the logits.
-    fn take<'a>(&self, state: &mut Cache, output: &dyn Fn(usize) -> TractResult<&'a [f32]>) -> crate::Result<Vec<f32>> {
+    /// Takes the outputs of a step into the caches, which have equally many tokens, and gives the logits of each.
+    fn take<'a>(
+        &self,
+        states: &mut [&mut Cache],
+        output: &dyn Fn(usize) -> TractResult<&'a [f32]>,
+    ) -> crate::Result<Vec<Vec<f32>>> {
         let [logits, keys, values] = self.outputs;
         let [layers, heads, _, width] = self.cache;
-        let size = layers * heads * width * (state.tokens + 1);
-        let keys = self.session.sized(output(keys), "new_keys", size)?;
-        let values = self.session.sized(output(values), "new_values", size)?;
+        let tokens = states.first().map_or(0, |state| state.tokens) + 1;
+        let size = layers * heads * width * tokens;
+        let keys = self.session.sized(output(keys), "new_keys", size * states.len())?;
+        let values = self.session.sized(output(values), "new_values", size * states.len())?;
         let logits = output(logits).map_err(|e| self.session.complain(format_args!("the logits are unusable: {e}")))?;
-        if logits.is_empty() || !logits.iter().all(|v| v.is_finite()) {
+        if logits.len() < states.len() || !logits.iter().all(|v| v.is_finite()) {
             return Err(Error::new(
                 Code::Engine,
                 "the decoder gave logits that are not finite",
                 "run `lookout bundle check` on the bundle",
             ));
         }
-        *state = Cache { keys: keys.into(), values: values.into(), tokens: state.tokens + 1 };
-        Ok(logits.to_vec())
+        let caches = keys.chunks_exact(size).zip(values.chunks_exact(size));
+        for (state, (keys, values)) in states.iter_mut().zip(caches) {
+            **state = Cache { keys: keys.into(), values: values.into(), tokens };
+        }
+        Ok(logits.chunks_exact(logits.len() / states.len()).map(<[f32]>::to_vec).collect())
+    }
+}
+
+impl Attending<'_> {
+    /// One step of sentences with equally many tokens: a single one, where the file does not take several.
+    fn together(&self, states: &mut [&mut Cache], tokens: &[u32]) -> crate::Result<Vec<Vec<f32>>> {
+        let Decoder { session, inputs, cache: [layers, heads, _, width], .. } = self.decoder;
+        let patches = self.patches.as_ref().map_err(Error::clone)?;
+        let [first, ..] = states else { return Ok(vec![]) };
+        let (said, batch) = (first.tokens, states.len());
+        let ids: TVec<i64> = tokens.iter().map(|token| i64::from(*token)).collect();
+        let position = [said as i64];
+        let (keys, values) = (joined(states, |cache| &cache.keys), joined(states, |cache| &cache.values));
+        if let Some(steps) = session.compiled(Sizes { length: said, batch })? {
+            let feed = [
+                Input::Ids(&ids),
+                Input::Ids(&position),
+                Input::Floats(patches),
+                Input::Floats(&keys),
+                Input::Floats(&values),
+            ];
+            let mut given = feed;
+            std::iter::zip(feed, inputs).for_each(|(value, ix)| given[*ix] = value);
+            return session.execute(&steps, &given, |output| self.decoder.take(states, output));
+        }
+        let past = [batch, *layers, *heads, said, *width];
+        let past = if self.decoder.batched { &past[..] } else { &past[1..] };
+        let feed = [
+            session.tensor(&[batch, 1], &ids)?,
+            session.tensor(&[1], &position)?,
+            session.tensor(&[1, self.decoder.count, self.decoder.width], patches)?,
+            session.tensor(past, &keys)?,
+            session.tensor(past, &values)?,
+        ];
+        let mut given: TVec<TValue> = feed.iter().cloned().collect();
+        std::iter::zip(feed, inputs).for_each(|(value, ix)| given[*ix] = value);
+        let outputs = session.run(given)?;
+        self.decoder.take(states, &|ix| outputs[ix].try_as_plain_ram()?.as_slice::<f32>())
     }
 }
 
@@ -116,33 +167,23 @@ impl Speaker for Attending<'_> {
     }
 
     fn step(&self, state: &mut Cache, token: u32) -> crate::Result<Vec<f32>> {
-        let Decoder { session, inputs, .. } = self.decoder;
-        let patches = self.patches.as_ref().map_err(Error::clone)?;
-        let (token, position) = ([i64::from(token)], [state.tokens as i64]);
-        if let Some(steps) = session.compiled(state.tokens)? {
-            let (keys, values) = (state.keys.clone(), state.values.clone());
-            let feed = [
-                Input::Ids(&token),
-                Input::Ids(&position),
-                Input::Floats(patches),
-                Input::Floats(&keys),
-                Input::Floats(&values),
-            ];
-            let mut given = feed;
-            std::iter::zip(feed, inputs).for_each(|(value, ix)| given[*ix] = value);
-            return session.execute(&steps, &given, |output| self.decoder.take(state, output));
+        Ok(self.together(&mut [state], &[token])?.swap_remove(0))
+    }
+
+    /// Sentences with equally many tokens read the weights once.
+    fn steps(&self, mut states: Vec<&mut Cache>, tokens: &[u32]) -> crate::Result<Vec<Vec<f32>>> {
+        let alike = states.windows(2).all(|pair| pair[0].tokens == pair[1].tokens);
+        if self.decoder.batched && alike {
+            return self.together(&mut states, tokens);
         }
-        let past = [self.decoder.cache[0], self.decoder.cache[1], state.tokens, self.decoder.cache[3]];
-        let feed = [
-            session.tensor(&[1, 1], &token)?,
-            session.tensor(&[1], &position)?,
-            session.tensor(&[1, self.decoder.count, self.decoder.width], patches)?,
-            session.tensor(&past, &state.keys)?,
-            session.tensor(&past, &state.values)?,
-        ];
-        let mut given: TVec<TValue> = feed.iter().cloned().collect();
-        std::iter::zip(feed, inputs).for_each(|(value, ix)| given[*ix] = value);
-        let outputs = session.run(given)?;
-        self.decoder.take(state, &|ix| outputs[ix].try_as_plain_ram()?.as_slice::<f32>())
+        states.into_iter().zip(tokens).map(|(state, token)| self.step(state, *token)).collect()
+    }
+}
+
+/// Keys or values of all states, one state after another.
+fn joined(states: &[&mut Cache], of: fn(&Cache) -> &Arc<[f32]>) -> Arc<[f32]> {
+    match states {
+        [one] => of(one).clone(),
+        _ => states.iter().flat_map(|state| of(state).iter().copied()).collect(),
     }
 }

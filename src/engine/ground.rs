@@ -4,7 +4,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use super::program::Input;
-use super::session::Session;
+use super::session::{Session, Sizes};
 use super::{Options, Patches, Report};
 use crate::bundle::{Bundle, Role};
 
@@ -51,7 +51,7 @@ impl Grounder {
                 self.phrase
             )));
         }
-        if let Some(steps) = self.session.compiled(0)? {
+        if let Some(steps) = self.session.compiled(Sizes::one(0))? {
             let mut inputs = [Input::Floats(&patches.data), Input::Floats(phrase)];
             if self.order == [1, 0] {
                 inputs.swap(0, 1);

@@ -6,7 +6,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use super::program::Input;
-use super::session::Session;
+use super::session::{Session, Sizes};
 use super::{Options, Report, normalise};
 use crate::bundle::{Bundle, Role};
 
@@ -75,7 +75,7 @@ impl ImageTower {
         if pixels.len() != wanted {
             return Err(self.session.complain(format_args!("a picture has {} floats, not {wanted}", pixels.len())));
         }
-        let Some(steps) = self.session.compiled(0)? else {
+        let Some(steps) = self.session.compiled(Sizes::one(0))? else {
             let input = self.session.tensor(&self.shape, pixels)?;
             let outputs = self.session.run(tvec!(input))?;
             return self.fill(features, &|ix| outputs[ix].try_as_plain_ram()?.as_slice::<f32>());

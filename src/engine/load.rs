@@ -45,6 +45,11 @@ impl Declared<'_> {
         Ok(dim.and_then(|d| d.to_usize().ok()))
     }
 
+    /// Dimensions of an input, where the file declares how many.
+    pub(super) fn rank(&self, ix: usize) -> TractResult<Option<usize>> {
+        Ok(self.model.input_fact(ix)?.shape.rank().concretize().map(|rank| rank as usize))
+    }
+
     /// The symbol `name` of the graph.
     pub(super) fn symbol(&self, name: &str) -> TDim {
         self.model.symbols.sym(name).to_dim()
@@ -92,13 +97,13 @@ pub(super) fn read(
     Ok((model, outputs))
 }
 
-/// The one symbol that the inputs' shapes depend on.
-pub(super) fn symbol_of(model: &TypedModel) -> TractResult<Option<Symbol>> {
+/// The symbols that the inputs' shapes depend on.
+pub(super) fn symbols_of(model: &TypedModel) -> TractResult<Vec<Symbol>> {
     let mut symbols = std::collections::HashSet::new();
     for ix in 0..model.inputs.len() {
         model.input_fact(ix)?.shape.iter().for_each(|dim| symbols.extend(dim.symbols()));
     }
-    Ok(symbols.into_iter().next())
+    Ok(symbols.into_iter().collect())
 }
 
 /// What tract takes for granted.

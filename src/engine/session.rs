@@ -7,7 +7,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use super::guard::guarded;
-use super::load::{Declared, read, symbol_of};
+use super::load::{Declared, read, symbols_of};
 use super::program::{Buffers, Input, Program};
 use super::stop::Stop;
 use super::{Options, Report, threads};
@@ -16,10 +16,10 @@ use crate::{Code, Error};
 
 /// A network that is ready to run.
 pub(super) struct Session {
-    /// As tract simplified it, with the symbol that its shapes depend on.
+    /// As tract simplified it, with the symbols that its shapes depend on.
     model: TypedModel,
-    symbol: Option<Symbol>,
-    /// Steps for each value of the symbol that was met; none where tract's plan runs the network.
+    symbols: Vec<Symbol>,
+    /// Steps for the sizes that were met; none where tract's plan runs the network.
     programs: Option<RwLock<BySize>>,
     /// What no run of a program uses at the moment.
     idle: Mutex<Vec<Buffers>>,
@@ -29,7 +29,28 @@ pub(super) struct Session {
     what: String,
 }
 
-type BySize = Vec<(usize, Arc<Program>)>;
+type BySize = Vec<(Sizes, Arc<Program>)>;
+
+/// The symbol of a batch. Any other is a length.
+pub(super) const BATCH: &str = "B";
+
+/// What the symbols of a network stand for in one run. What it has no symbol for does not matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sizes {
+    pub(super) length: usize,
+    pub(super) batch: usize,
+}
+
+impl Sizes {
+    /// A batch of one.
+    pub(super) fn one(length: usize) -> Sizes {
+        Sizes { length, batch: 1 }
+    }
+
+    fn of(self, symbol: &Symbol) -> usize {
+        if symbol.to_string() == BATCH { self.batch } else { self.length }
+    }
+}
 
 impl Session {
     /// Loads the file of `role`. `shape` sets the facts of the inputs.
@@ -46,36 +67,35 @@ impl Session {
         let pool = threads::pool(options.thread_count())?;
         let loaded = guarded(|| {
             let (model, outputs) = read(bytes, shape)?;
-            let symbol = symbol_of(&model)?;
+            let symbols = symbols_of(&model)?;
             // One token is as good as any to see whether there is a step for each node.
-            let first = compile(&model, symbol.as_ref(), 1)?;
+            let first = compile(&model, &symbols, Sizes::one(1))?;
             let plan = if first.is_some() { None } else { Some(model.clone().into_optimized()?.into_runnable()?) };
-            let programs = first.map(|first| RwLock::new(vec![(1, Arc::new(first))]));
-            Ok((model, outputs, symbol, programs, plan))
+            let programs = first.map(|first| RwLock::new(vec![(Sizes::one(1), Arc::new(first))]));
+            Ok((model, outputs, symbols, programs, plan))
         });
-        let (model, outputs, symbol, programs, plan) = loaded.map_err(|cause| {
+        let (model, outputs, symbols, programs, plan) = loaded.map_err(|cause| {
             Error::new(
                 Code::Engine,
                 format!("{what} cannot be loaded: {cause}"),
                 "run `lookout bundle check` on the bundle; a file of your own must be ONNX that tract can run, with all weights inside",
             )
         })?;
-        Ok(Session { model, symbol, programs, idle: Mutex::default(), plan, outputs, pool, what })
+        Ok(Session { model, symbols, programs, idle: Mutex::default(), plan, outputs, pool, what })
     }
 
-    /// The steps of this network where its symbol has the value `size` (which does not matter when it has no symbol);
-    /// `None` when tract's plan runs it.
-    pub(super) fn compiled(&self, size: usize) -> crate::Result<Option<Arc<Program>>> {
+    /// The steps of this network for such sizes; `None` when tract's plan runs it.
+    pub(super) fn compiled(&self, sizes: Sizes) -> crate::Result<Option<Arc<Program>>> {
         let Some(programs) = &self.programs else { return Ok(None) };
-        let size = if self.symbol.is_some() { size } else { 1 };
-        let found = |all: &BySize| all.iter().find(|(n, _)| *n == size).map(|(_, c)| c.clone());
+        let same = |other: &Sizes| self.symbols.iter().all(|symbol| sizes.of(symbol) == other.of(symbol));
+        let found = |all: &BySize| all.iter().find(|(other, _)| same(other)).map(|(_, c)| c.clone());
         if let Some(compiled) = found(&programs.read().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(Some(compiled));
         }
-        let made = guarded(|| compile(&self.model, self.symbol.as_ref(), size)).map_err(|cause| self.failed(&cause))?;
+        let made = guarded(|| compile(&self.model, &self.symbols, sizes)).map_err(|cause| self.failed(&cause))?;
         let made = Arc::new(made.ok_or_else(|| self.failed("it has no steps for this size"))?);
         let mut programs = programs.write().unwrap_or_else(PoisonError::into_inner);
-        programs.push((size, made.clone()));
+        programs.push((sizes, made.clone()));
         Ok(Some(made))
     }
 
@@ -183,12 +203,9 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// Steps for one value of the symbol.
-fn compile(model: &TypedModel, symbol: Option<&Symbol>, size: usize) -> TractResult<Option<Program>> {
+fn compile(model: &TypedModel, symbols: &[Symbol], sizes: Sizes) -> TractResult<Option<Program>> {
     let mut values = SymbolValues::default();
-    if let Some(symbol) = symbol {
-        values.set(symbol, size as i64);
-    }
+    symbols.iter().for_each(|symbol| values.set(symbol, sizes.of(symbol) as i64));
     Program::compile(model, &values)
 }
 
@@ -256,7 +273,7 @@ mod tests {
             tensors.push(session.tensor(&[1, ids.len()], ids).expect("ids"));
         }
         let wanted = plan.run(tensors).expect("the plan runs");
-        let steps = session.compiled(ids.len()).expect("compiles").expect("has steps");
+        let steps = session.compiled(Sizes::one(ids.len())).expect("compiles").expect("has steps");
         // Twice: the second run meets what the first left in the buffers.
         for _ in 0..2 {
             let found = session.execute(&steps, &given, |output| {
@@ -301,7 +318,8 @@ mod tests {
     fn decoder_steps_agree_with_the_plan() {
         let bundle = default_bundle();
         let set = |d: &mut Declared| {
-            let past = [3.to_dim(), 4.to_dim(), d.symbol("S"), 64.to_dim()];
+            let past = [d.symbol(BATCH), 3.to_dim(), 4.to_dim(), d.symbol("S"), 64.to_dim()];
+            d.set(0, i64::datum_type(), &[d.symbol(BATCH), 1.to_dim()])?;
             d.set(2, f32::datum_type(), &[1, 256, 256].map(|n: usize| n.to_dim()))?;
             d.set(3, f32::datum_type(), &past)?;
             d.set(4, f32::datum_type(), &past)
@@ -309,11 +327,13 @@ mod tests {
         let session = Session::load(&bundle, Role::Decoder, &Options { threads: 1 }, set).expect("loads");
         let plan = session.model.clone().into_optimized().and_then(|m| m.into_runnable()).expect("a plan");
         let patches = noise(256 * 256, 5);
-        for said in [0usize, 1, 2, 9, 40] {
-            let (keys, values) = (noise(3 * 4 * 64 * said, 6), noise(3 * 4 * 64 * said, 7));
-            let (token, position, past) = ([77i64], [said as i64], [3, 4, said, 64]);
+        for (said, batch) in [(0usize, 1usize), (1, 1), (2, 1), (9, 1), (40, 1), (0, 3), (9, 5)] {
+            let size = batch * 3 * 4 * 64 * said;
+            let (keys, values) = (noise(size, 6), noise(size, 7));
+            let (token, position, past) = ([77i64, 2, 1005, 78, 4], [said as i64], [batch, 3, 4, said, 64]);
+            let token = &token[..batch];
             let tensors = tvec!(
-                session.tensor(&[1, 1], &token).expect("a token"),
+                session.tensor(&[batch, 1], token).expect("tokens"),
                 session.tensor(&[1], &position).expect("a position"),
                 session.tensor(&[1, 256, 256], &patches).expect("patches"),
                 session.tensor(&past, &keys).expect("keys"),
@@ -321,20 +341,23 @@ mod tests {
             );
             let wanted = plan.run(tensors).expect("the plan runs");
             let inputs = [
-                Input::Ids(&token),
+                Input::Ids(token),
                 Input::Ids(&position),
                 Input::Floats(&patches),
                 Input::Floats(&keys),
                 Input::Floats(&values),
             ];
-            let steps = session.compiled(said).expect("compiles").expect("has steps");
+            let steps = session.compiled(Sizes { length: said, batch }).expect("compiles").expect("has steps");
             let found = session
                 .execute(&steps, &inputs, |output| Ok([0, 1, 2].map(|ix| output(ix).expect("an output").to_vec())));
             for (ix, found) in found.expect("the steps run").iter().enumerate() {
                 let wanted = session.floats(&wanted[ix], "output", found.len()).expect("as many floats");
                 let largest = wanted.iter().fold(0f32, |a, v| a.max(v.abs()));
                 let wrong = found.iter().zip(wanted).fold(0f32, |a, (f, w)| a.max((f - w).abs()));
-                assert!(wrong <= 0.02 * largest, "{said} tokens, output {ix}: off by {wrong}, largest {largest}");
+                assert!(
+                    wrong <= 0.02 * largest,
+                    "{batch} of {said} tokens, output {ix}: off by {wrong}, largest {largest}"
+                );
             }
         }
     }
@@ -345,7 +368,7 @@ mod tests {
         let shape = [1usize, 3, 256, 256].map(|n| n.to_dim());
         let session =
             Session::load(&bundle, Role::Image, &Options { threads: 1 }, |d| d.set(0, f32::datum_type(), &shape));
-        let steps = session.expect("loads").compiled(0).expect("compiles").expect("has steps");
+        let steps = session.expect("loads").compiled(Sizes::one(0)).expect("compiles").expect("has steps");
         // The largest pair that lives at the same time, 128 x 128 x 96 and its depthwise result, is near 2 million floats.
         assert!(steps.floats() < 6_000_000, "{} floats", steps.floats());
     }

@@ -4,7 +4,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use super::program::Input;
-use super::session::{Session, lacking};
+use super::session::{Session, Sizes, lacking};
 use super::{Options, Report, normalise};
 use crate::bundle::{Bundle, Role, TextInput};
 use crate::text::Tokenizer;
@@ -94,7 +94,7 @@ impl TextTower {
         let used = ids.len();
         ids.resize(self.length.unwrap_or(used), self.text.pad);
         let mut embedding = Vec::with_capacity(self.width);
-        if let (Some(steps), [(Feed::Ids, _)]) = (self.session.compiled(ids.len())?, &self.inputs[..]) {
+        if let (Some(steps), [(Feed::Ids, _)]) = (self.session.compiled(Sizes::one(ids.len()))?, &self.inputs[..]) {
             let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
             self.session.execute(&steps, &[Input::Ids(&ids)], |output| {
                 embedding.extend_from_slice(self.session.sized(output(self.embedding), "embedding", self.width)?);

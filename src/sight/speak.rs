@@ -1,8 +1,8 @@
 //! Captions and answers: what the speaker says about a picture.
 
 use crate::bundle::{Bundle, Role};
-use crate::engine::{Decoder, Options};
-use crate::text::{Decoding, MAX_TEXT_BYTES, Spoken, Tokenizer, beam, greedy, sample};
+use crate::engine::{Decoder, Options, Patches};
+use crate::text::{Decoding, MAX_TEXT_BYTES, Spoken, Tokenizer, beam, candidates, greedy, sample};
 use crate::{Code, Error, Result};
 
 use super::answer::{Answer, Caption};
@@ -31,7 +31,8 @@ pub struct SpeakOptions {
 }
 
 impl Looker {
-    /// Says what is in the picture in one sentence.
+    /// Says what is in the picture in one sentence. Where the bundle says so, the sentences of the beam search are embedded,
+    /// and the cosine of each with the picture counts beside the speaker's own score.
     pub fn caption(&self, view: &View, options: &SpeakOptions) -> Result<Caption> {
         if options.samples > MAX_SAMPLES {
             let message = format!("{} samples are too many (at most {MAX_SAMPLES})", options.samples);
@@ -39,7 +40,12 @@ impl Looker {
         }
         let voice = self.voice("caption")?;
         let decoding = self.decoding(voice, options.beams, usize::MAX)?;
-        let spoken = voice.speak(view, &[voice.start], &decoding)?;
+        let weight = self.bundle.manifest().speaker().map_or(0.0, |speaker| speaker.cosine_weight);
+        let spoken = if weight > 0.0 && decoding.beams > 1 {
+            self.fitting(view, voice, &decoding, weight)?
+        } else {
+            voice.speak(view, &[voice.start], &decoding)?
+        };
         let caption = voice.tokenizer.decode(&spoken.tokens)?;
         let log_probability = mean_log_probability(&spoken, decoding.max_tokens);
         let mut answer =
@@ -87,11 +93,27 @@ impl Looker {
         Ok(Answer { answer: voice.tokenizer.decode(&spoken.tokens)?, score })
     }
 
+    /// Of the sentences of a beam search the one with the best score, the speaker's plus `weight` times the cosine with the
+    /// picture.
+    fn fitting(&self, view: &View, voice: &Voice, decoding: &Decoding, weight: f32) -> Result<Spoken> {
+        let speaker = voice.decoder.attend(voice.patches(view)?);
+        let mut best: Option<(f32, Spoken)> = None;
+        for candidate in candidates(&speaker, &[voice.start], decoding)? {
+            let words = voice.tokenizer.decode(&candidate.spoken.tokens)?;
+            // What says nothing fits nothing.
+            let fit = if words.trim().is_empty() { 0.0 } else { cosine(&view.embedding, &self.embed_text(&words)?) };
+            let score = candidate.score + weight * fit;
+            if best.as_ref().is_none_or(|(least, _)| score > *least) {
+                best = Some((score, candidate.spoken));
+            }
+        }
+        Ok(best.map_or(Spoken { tokens: vec![], log_probability: 0.0 }, |(_, spoken)| spoken))
+    }
+
     fn samples(&self, view: &View, options: &SpeakOptions) -> Result<Vec<String>> {
         let voice = self.voice("caption")?;
         let decoding = self.decoding(voice, Some(1), usize::MAX)?;
-        let patches = view.patches.as_ref().ok_or_else(|| self.lacks("patch tokens", "caption"))?;
-        let speaker = voice.decoder.attend(patches);
+        let speaker = voice.decoder.attend(voice.patches(view)?);
         (0..options.samples as u64)
             .map(|turn| {
                 let seed = options.seed.wrapping_add(turn);
@@ -155,12 +177,15 @@ impl Voice {
         Ok(Self { decoder: Decoder::load(bundle, options)?, start, end, question, answer, banned, tokenizer })
     }
 
-    fn speak(&self, view: &View, prompt: &[u32], decoding: &Decoding) -> Result<Spoken> {
-        let patches = view.patches.as_ref().ok_or_else(|| {
+    fn patches<'a>(&self, view: &'a View) -> Result<&'a Patches> {
+        view.patches.as_ref().ok_or_else(|| {
             let help = "fetch or make the bundle again";
             Error::new(Code::Bundle, "the image tower gives no patch tokens for the decoder to read", help)
-        })?;
-        let speaker = self.decoder.attend(patches);
+        })
+    }
+
+    fn speak(&self, view: &View, prompt: &[u32], decoding: &Decoding) -> Result<Spoken> {
+        let speaker = self.decoder.attend(self.patches(view)?);
         if decoding.beams == 1 { greedy(&speaker, prompt, decoding) } else { beam(&speaker, prompt, decoding) }
     }
 }

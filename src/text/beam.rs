@@ -10,37 +10,65 @@ use crate::Result;
 /// `rules.max_tokens`, where open ones compete as they are. Equals are decided by the older hypothesis, then by the
 /// smaller token id. With one beam it says what [`greedy`](super::greedy) says.
 pub fn beam<S: Speaker>(speaker: &S, prompt: &[u32], rules: &Decoding) -> Result<Spoken> {
+    let found =
+        search(speaker, prompt, rules, |found, top, length| !found.can_be_beaten(top, length, rules.max_tokens))?;
+    Ok(found.aside.into_iter().next().map_or_else(silence, |candidate| candidate.spoken))
+}
+
+/// All sentences that the search of [`beam`] sets aside, best first, with their scores. It does not stop because none of the
+/// open ones can win.
+pub fn candidates<S: Speaker>(speaker: &S, prompt: &[u32], rules: &Decoding) -> Result<Vec<Candidate>> {
+    Ok(search(speaker, prompt, rules, |_, _, _| false)?.aside)
+}
+
+/// A sentence of a search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// Its tokens.
+    pub spoken: Spoken,
+    /// The log-probability, divided as [`Decoding::length_penalty`] says.
+    pub score: f32,
+}
+
+fn search<S: Speaker>(
+    speaker: &S,
+    prompt: &[u32],
+    rules: &Decoding,
+    settled: impl Fn(&Found, f32, usize) -> bool,
+) -> Result<Found> {
     let width = rules.beams.max(1);
-    let mut best = Best { score: f32::NEG_INFINITY, spoken: silence(), ended: 0, penalty: rules.length_penalty };
+    let mut found = Found { aside: Vec::new(), ended: 0, penalty: rules.length_penalty };
     let (state, scores) = listen(speaker, prompt)?;
     let mut open = vec![Hypothesis { spoken: silence(), state, scores }];
     for length in 1..=rules.max_tokens {
         let steps = continuations(&open, width, rules);
         if steps.is_empty() {
             // Nothing left to say: every token is banned or would loop.
-            open.iter().for_each(|hypothesis| best.offer(&hypothesis.spoken, length));
+            open.iter().for_each(|hypothesis| found.offer(&hypothesis.spoken, length));
             break;
         }
         for step in steps.iter().take(width).filter(|step| step.token == rules.end) {
             let tokens = open[step.parent].spoken.tokens.clone();
-            best.offer(&Spoken { tokens, log_probability: step.log_probability }, length);
-            best.ended += 1;
+            found.offer(&Spoken { tokens, log_probability: step.log_probability }, length);
+            found.ended += 1;
         }
         let onward: Vec<Step> = steps.into_iter().filter(|step| step.token != rules.end).take(width).collect();
         let top = onward.first().map_or(f32::NEG_INFINITY, |step| step.log_probability);
-        if best.ended >= width || !best.can_be_beaten(top, length, rules.max_tokens) {
+        if found.ended >= width || settled(&found, top, length) {
             break;
         }
         open = follow(open, &onward);
         if length == rules.max_tokens {
-            open.iter().for_each(|hypothesis| best.offer(&hypothesis.spoken, length));
+            open.iter().for_each(|hypothesis| found.offer(&hypothesis.spoken, length));
             break;
         }
-        for (hypothesis, step) in open.iter_mut().zip(&onward) {
-            hypothesis.scores = log_softmax(speaker.step(&mut hypothesis.state, step.token)?)?;
+        let tokens: Vec<u32> = onward.iter().map(|step| step.token).collect();
+        let logits = speaker.steps(open.iter_mut().map(|hypothesis| &mut hypothesis.state).collect(), &tokens)?;
+        for (hypothesis, logits) in open.iter_mut().zip(logits) {
+            hypothesis.scores = log_softmax(logits)?;
         }
     }
-    Ok(best.spoken)
+    Ok(found)
 }
 
 struct Hypothesis<T> {
@@ -57,29 +85,26 @@ struct Step {
     log_probability: f32,
 }
 
-/// The best sentence set aside so far.
-struct Best {
-    score: f32,
-    spoken: Spoken,
+/// The sentences set aside so far, best first.
+struct Found {
+    aside: Vec<Candidate>,
     ended: usize,
     penalty: f32,
 }
 
-impl Best {
+impl Found {
     /// `length` counts the end token.
     fn offer(&mut self, spoken: &Spoken, length: usize) {
         let score = self.normalised(spoken.log_probability, length);
-        if score > self.score {
-            self.score = score;
-            self.spoken = spoken.clone();
-        }
+        let at = self.aside.partition_point(|other| other.score >= score);
+        self.aside.insert(at, Candidate { spoken: spoken.clone(), score });
     }
 
     /// Whether an open sentence of this log-probability may end with a better score. More tokens only lower the
     /// log-probability, so the divisor at one of the two ends bounds every later score.
     fn can_be_beaten(&self, log_probability: f32, length: usize, max_tokens: usize) -> bool {
         let kindest = if self.penalty > 0.0 { max_tokens } else { length };
-        self.normalised(log_probability, kindest) > self.score
+        self.aside.first().is_none_or(|best| self.normalised(log_probability, kindest) > best.score)
     }
 
     fn normalised(&self, log_probability: f32, length: usize) -> f32 {

@@ -6,7 +6,7 @@ mod prompt;
 mod speak;
 mod tokenizer;
 
-pub use beam::beam;
+pub use beam::{Candidate, beam, candidates};
 pub use prompt::{fill_template, parse_labels};
 pub use speak::{Decoding, REPEATED_RUN, Speaker, Spoken, greedy, sample};
 pub use tokenizer::{MAX_TEXT_BYTES, Tokenizer};

@@ -11,6 +11,11 @@ pub trait Speaker {
 
     /// Takes one more token; returns the raw logits `[V]` of the next one.
     fn step(&self, state: &mut Self::State, token: u32) -> Result<Vec<f32>>;
+
+    /// [`Speaker::step`] of several sentences, a token for each; returns their logits in the same order.
+    fn steps(&self, states: Vec<&mut Self::State>, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+        states.into_iter().zip(tokens).map(|(state, token)| self.step(state, *token)).collect()
+    }
 }
 
 /// The rules for choosing words.

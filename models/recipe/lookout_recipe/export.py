@@ -17,7 +17,7 @@ from .minilm import tokenizer
 from .model import CONTEXT, EMBEDDING, GRID, PATCH, Grounder, ImageHead, Speaker, TextTower
 from .paths import BUNDLE, WORK, record
 from .text import PROMPTS as TEMPLATES
-from .voice import BEAMS, LENGTH_PENALTY, MAX_TOKENS
+from .voice import BEAMS, COSINE_WEIGHT, LENGTH_PENALTY, MAX_TOKENS
 from .words import ANSWER, END, QUESTION, START, speaker_tokenizer
 
 TWINS = WORK / "twins"
@@ -70,39 +70,40 @@ def text_graph(tower: TextTower, stock: bool) -> Graph:
 
 
 def decoder_graph(speaker: Speaker, stock: bool) -> Graph:
-    """One step. Self-attention over the cache; cross-attention reads the normalised patch tokens directly."""
+    """One step of B sentences about a picture. Self-attention over the cache; cross-attention reads the normalised patch
+    tokens directly, all heads of all sentences as rows of one product."""
     g = Graph("decoder", stock)
     layers, block = len(speaker.blocks), speaker.blocks[0]
     heads, width = block.heads, block.width
-    depth, words = width // heads, speaker.table.weight.shape[0]
-    token, position = g.input("token", [1, 1], TensorProto.INT64), g.input("position", [1], TensorProto.INT64)
+    depth = width // heads
+    token, position = g.input("token", ["B", 1], TensorProto.INT64), g.input("position", [1], TensorProto.INT64)
     patches = g.input("patches", [1, GRID * GRID, PATCH])
-    keys, values = (g.input(n, [layers, heads, "S", depth]) for n in ("keys", "values"))
+    keys, values = (g.input(n, ["B", layers, heads, "S", depth]) for n in ("keys", "values"))
     patches = g.norm(patches, speaker.norm_patches)
     across = g.op("Transpose", [patches], perm=[0, 2, 1])
     place = g.op("Unsqueeze", [g.op("Gather", [g.constant(speaker.position), position], axis=0), g.constant([0], np.int64)])
     x = g.op("Add", [g.rows(speaker.table.weight, token), place])
     new_keys, new_values = [], []
-    cut = lambda v, a, b, axis: g.op("Slice", [v, g.constant([a], np.int64), g.constant([b], np.int64), g.constant([axis], np.int64)])
+    cut = lambda v, i: g.op("Slice", [v, g.constant([i], np.int64), g.constant([i + 1], np.int64), g.constant([1], np.int64)])
     for index, block in enumerate(speaker.blocks):
-        qkv = g.reshape(g.linear(g.norm(x, block.norm1), block.qkv.weight, block.qkv.bias), 3, heads, 1, depth)
-        q, k, v = (cut(qkv, i, i + 1, 0) for i in range(3))
-        k = g.op("Concat", [cut(keys, index, index + 1, 0), k], axis=2)
-        v = g.op("Concat", [cut(values, index, index + 1, 0), v], axis=2)
+        qkv = g.reshape(g.linear(g.norm(x, block.norm1), block.qkv.weight, block.qkv.bias), 0, 3, heads, 1, depth)
+        q, k, v = (cut(qkv, i) for i in range(3))
+        k, v = (g.op("Concat", [cut(past, index), new], axis=3) for past, new in ((keys, k), (values, v)))
         new_keys.append(k), new_values.append(v)
-        logits = g.op("MatMul", [g.op("Mul", [q, g.constant(1 / math.sqrt(depth))]), g.op("Transpose", [k], perm=[0, 1, 3, 2])])
-        y = g.reshape(g.op("MatMul", [g.op("Softmax", [logits], axis=-1), v]), 1, 1, width)
+        logits = g.op("MatMul", [g.op("Mul", [q, g.constant(1 / math.sqrt(depth))]), g.op("Transpose", [k], perm=[0, 1, 2, 4, 3])])
+        y = g.reshape(g.op("MatMul", [g.op("Softmax", [logits], axis=-1), v]), 0, 1, width)
         x = g.linear(y, block.out.weight, block.out.bias, residual=x)
         q = g.linear(g.norm(x, block.norm2), block.query.weight / math.sqrt(PATCH), block.query.bias / math.sqrt(PATCH))
-        weight = g.op("Softmax", [g.op("MatMul", [g.reshape(q, 1, heads, PATCH), across])], axis=-1)
-        y = g.reshape(g.op("MatMul", [weight, patches]), 1, 1, heads * PATCH)
+        weight = g.op("Softmax", [g.op("MatMul", [g.reshape(q, 1, -1, PATCH), across])], axis=-1)
+        y = g.reshape(g.op("MatMul", [weight, patches]), -1, 1, heads * PATCH)
         x = g.linear(y, block.read.weight, block.read.bias, residual=x)
         y = g.linear(g.norm(x, block.norm3), block.up.weight, block.up.bias, "gelu")
         x = g.linear(y, block.down.weight, block.down.bias, residual=x)
+    words = speaker.table.weight.shape[0]
     logits = g.linear(g.norm(x, speaker.norm), speaker.table.weight, speaker.bias)
-    g.output("logits", g.reshape(logits, 1, words), [1, words])
-    g.output("new_keys", g.op("Concat", new_keys, axis=0), [layers, heads, "S+1", depth])
-    g.output("new_values", g.op("Concat", new_values, axis=0), [layers, heads, "S+1", depth])
+    g.output("logits", g.reshape(logits, -1, words), ["B", words])
+    g.output("new_keys", g.op("Concat", new_keys, axis=1), ["B", layers, heads, "S+1", depth])
+    g.output("new_values", g.op("Concat", new_values, axis=1), ["B", layers, heads, "S+1", depth])
     return g
 
 
@@ -185,7 +186,7 @@ def write_manifest(speaker: Speaker) -> None:
     lines = [
         "format = 1",
         'name = "lookout"',
-        'version = "3.1"',
+        'version = "3.2"',
         'licence = "Non-commercial research and education (trained on Flickr8k, Flickr30k-Entities, DAQUAR and pictures of ImageNet and VOC)"',
         f'distilled_from = {quote(["EfficientNet-Lite2 (ImageNet-1k, Apache-2.0)", "all-MiniLM-L6-v2 (Apache-2.0)"])}',
         "",
@@ -207,7 +208,7 @@ def write_manifest(speaker: Speaker) -> None:
         "",
         "[speaker]",
         f"start = {quote(START)}\nend = {quote(END)}\nquestion = {quote(QUESTION)}\nanswer = {quote(ANSWER)}",
-        f"max_tokens = {MAX_TOKENS}\nbeams = {BEAMS}\nlength_penalty = {LENGTH_PENALTY}",
+        f"max_tokens = {MAX_TOKENS}\nbeams = {BEAMS}\nlength_penalty = {LENGTH_PENALTY}\ncosine_weight = {COSINE_WEIGHT}",
         f"layers = {len(speaker.blocks)}\nheads = {speaker.blocks[0].heads}\nhead_width = {speaker.blocks[0].width // speaker.blocks[0].heads}",
     ]
     for role, (name, form) in FILES.items():

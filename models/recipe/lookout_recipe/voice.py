@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from .model import PATCH, Speaker
 from .words import ANSWER, END, QUESTION, START
 
-MAX_TOKENS, MAX_ANSWER, BEAMS, LENGTH_PENALTY, REPEATED_RUN = 24, 12, 3, 1.0, 3
+MAX_TOKENS, MAX_ANSWER, BEAMS, LENGTH_PENALTY, REPEATED_RUN = 24, 12, 5, 1.0, 3
+# Of the cosine with the picture, when the runtime chooses among the beam's sentences. Not used here.
+COSINE_WEIGHT = 3.0
 
 
 class Stream:
