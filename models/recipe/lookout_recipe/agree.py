@@ -220,10 +220,14 @@ def main() -> None:
     seen = {form: networks.see(pixels[:PICTURES]) for form, networks in forms.items()}
     words = {form: networks.name(labels, manifest["text"]["templates"]) for form, networks in forms.items()}
 
+    background = {form: embed_texts(networks.text, encode(calibration["background"])).mean(0) for form, networks in forms.items()}
+    presence = calibration["presence"]
+
     def shares(image: str, text: str) -> torch.Tensor:
-        scores = seen[image][0] @ words[text].t()
-        none = torch.full((PICTURES, 1), calibration["none_bias"])
-        return (torch.cat([scores, none], 1) / calibration["temperature"]).softmax(-1)
+        """Of the labels and of none of them, as `src/sight/contest.rs` shares them."""
+        scores, usual = seen[image][0] @ words[text].t(), seen[image][0] @ background[text]
+        there = (presence["scale"] * scores.max(1).values + presence["background"] * usual + presence["bias"]).sigmoid().unsqueeze(1)
+        return torch.cat([there * (scores / calibration["temperature"]).softmax(-1), 1 - there], 1)
 
     def named(image: str, text: str) -> list[str]:
         return [[*labels, NONE][i] for i in shares(image, text).argmax(1)]
