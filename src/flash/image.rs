@@ -148,19 +148,12 @@ impl Plan {
         let mut format = tool("mkfs.vfat");
         format.args(["-F", "32", "-n", "LOOKOUT", "-C"]).arg(&image).arg((BOOT_BYTES / 1024).to_string());
         run(format, "the boot partition is made", |_| {})?;
-        let mut copy = tool("mcopy");
-        copy.args(["-s", "-i"]).arg(&image);
         let entries = fs::read_dir(&folder).map_err(|error| unwritable(&folder, &error))?;
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort();
-        run(
-            {
-                copy.args(paths).arg("::");
-                copy
-            },
-            "the boot partition is filled",
-            |_| {},
-        )?;
+        let mut copy = tool("mcopy");
+        copy.args(["-s", "-i"]).arg(&image).args(paths).arg("::");
+        run(copy, "the boot partition is filled", |_| {})?;
         Ok(image)
     }
 }

@@ -43,20 +43,30 @@ pub(super) trait Dots: Copy {
     /// `sums + x[0] w[0] + x[1] w[1] + x[2] w[2] + x[3] w[3]` in each lane.
     unsafe fn dot(sums: Self::Sums, x: Self::Bytes, w: Self::Bytes) -> Self::Sums;
     unsafe fn floats(sums: Self::Sums) -> Self::V;
-    /// `sums * ends[0] + ends[1]` as levels, each register's `pitch` bytes after the one before.
+    /// `sums * ends[0] + ends[1]` as levels.
+    #[inline(always)]
+    unsafe fn level(sums: Self::Sums, ends: [Self::V; 2], to: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let y = Self::floats(sums).fused(ends[0], ends[1]).hold(Self::V::splat(TOP_LEVEL));
+            y.bytes(Self::V::splat(1.0), Self::BLANK, to);
+        }
+    }
+    /// The same of several results, each `pitch` bytes after the one before.
     #[inline(always)]
     unsafe fn levels<const N: usize>(sums: [Self::Sums; N], ends: [Self::V; 2], to: *mut u8, pitch: usize) {
         for (i, sums) in sums.into_iter().enumerate() {
             // SAFETY: the caller's promise.
-            unsafe {
-                let y = Self::floats(sums).fused(ends[0], ends[1]);
-                let y = y.above(Self::V::splat(0.0)).below(Self::V::splat(TOP_LEVEL));
-                y.bytes(Self::V::splat(1.0), Self::BLANK, to.add(i * pitch));
-            }
+            unsafe { Self::level(sums, ends, to.add(i * pitch)) };
         }
     }
-    /// Four rows of `CHANNELS` bytes, those of a channel side by side.
-    unsafe fn interleave(rows: [*const u8; 4], to: *mut u8);
+    /// Four rows of `CHANNELS` bytes, those of a channel side by side. For more than 16 it has to be written.
+    #[inline(always)]
+    unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
+        const { assert!(Self::CHANNELS == 16) };
+        // SAFETY: the caller's promise.
+        unsafe { Self::interleave_16(rows, to) }
+    }
     /// The same for 16 channels.
     unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8);
 }
@@ -90,11 +100,6 @@ impl Dots for Plain {
     unsafe fn floats(sums: [i32; 4]) -> Self::V {
         // SAFETY: there are 4.
         unsafe { Self::V::from_whole(sums.as_ptr()) }
-    }
-    #[inline(always)]
-    unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
-        // SAFETY: the caller's promise.
-        unsafe { Self::interleave_16(rows, to) }
     }
     #[inline(always)]
     unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {

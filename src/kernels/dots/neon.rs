@@ -4,7 +4,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::array::from_fn;
 
-use super::{COLUMNS, Dots, Lanes, TOP_LEVEL};
+use super::{COLUMNS, Dots, Lanes};
 use crate::kernels::lanes::{Several, unroll};
 
 // SAFETY of every block below: the caller promises the instruction set and the room behind pointers.
@@ -19,7 +19,7 @@ pub(in crate::kernels) struct Mull;
 
 /// Four rows of 16 channels, those of a channel side by side.
 #[inline(always)]
-unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
+unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {
     // SAFETY: see above.
     unsafe {
         let [a, b, c, d] = rows.map(|row| vld1q_u8(row));
@@ -147,20 +147,14 @@ impl Dots for Sdot {
                 return;
             }
             for (i, sums) in sums.into_iter().enumerate() {
-                let y = Self::floats(sums).fused(ends[0], ends[1]).hold(Several::splat(TOP_LEVEL));
-                y.bytes(Several::splat(1.0), Self::BLANK, to.add(i * pitch));
+                Self::level(sums, ends, to.add(i * pitch));
             }
         }
     }
     #[inline(always)]
-    unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
-        // SAFETY: see above.
-        unsafe { interleave(rows, to) }
-    }
-    #[inline(always)]
     unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {
         // SAFETY: see above.
-        unsafe { interleave(rows, to) }
+        unsafe { interleave_16(rows, to) }
     }
 }
 
@@ -205,20 +199,14 @@ impl Dots for Mull {
                     continue;
                 }
                 for (i, sums) in sums.into_iter().enumerate().skip(i) {
-                    let y = Self::floats(sums).fused(ends[0], ends[1]).hold(vdupq_n_f32(TOP_LEVEL));
-                    y.bytes(vdupq_n_f32(1.0), Self::BLANK, to.add(i * pitch));
+                    Self::level(sums, ends, to.add(i * pitch));
                 }
             }
         }
     }
     #[inline(always)]
-    unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
-        // SAFETY: see above.
-        unsafe { interleave(rows, to) }
-    }
-    #[inline(always)]
     unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {
         // SAFETY: see above.
-        unsafe { interleave(rows, to) }
+        unsafe { interleave_16(rows, to) }
     }
 }
