@@ -30,6 +30,9 @@ pub struct LevelTaps {
     /// Groups of rows, and rows of the result that they give.
     pub(super) groups: usize,
     pub(super) rows: usize,
+    /// Whether all results are sure to fit 16 bits: see `neon_levels`.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) fitting: bool,
 }
 
 /// A picture `[size[0], size[1], padded channels]` in levels, of which some rows are in memory.
@@ -77,7 +80,23 @@ impl LevelTaps {
         };
         let [from, to] = steps;
         let (scale, bias) = (fill(&|i| scale[i] * from / to), fill(&|i| bias[i] / to));
-        LevelTaps { window, channels, bytes, lift, scale, bias, groups, rows }
+        #[cfg(target_arch = "aarch64")]
+        let fitting = (0..channels).all(|channel| {
+            let sum: u32 = weight[channel..].iter().step_by(channels).map(|w| u32::from(w.unsigned_abs())).sum();
+            255.0 * sum as f32 * scale[channel].abs() + bias[channel].abs() <= super::neon_levels::FITS
+        });
+        LevelTaps {
+            window,
+            channels,
+            bytes,
+            lift,
+            scale,
+            bias,
+            groups,
+            rows,
+            #[cfg(target_arch = "aarch64")]
+            fitting,
+        }
     }
 
     /// Channels, without padding.

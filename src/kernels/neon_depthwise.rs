@@ -7,9 +7,9 @@ use std::array::from_fn;
 use super::PANEL;
 use super::aligned::Floats;
 use super::depthwise_levels::{LevelLines, LevelTaps};
-use super::ending::levels_of_row;
 use super::lanes::unroll;
 use super::levels::{LIFT, padded};
+use super::neon_levels::*;
 use super::pack::GROUP;
 
 /// Results side by side that are summed at a time.
@@ -179,18 +179,16 @@ impl<const K: usize, const S: usize> Block<K, S> {
     }
 
     /// Sums of COLUMNS results as levels, each `pitch` bytes after the one before.
-    #[expect(unused_assignments, reason = "nothing follows the last result")]
     #[inline(always)]
     unsafe fn write(&self, taps: &LevelTaps, sums: [[int32x4_t; 4]; COLUMNS], to: *mut u8, pitch: usize) {
         // SAFETY: scales and biases are padded to whole blocks of 16 channels.
         unsafe {
-            let [a, b, c, d] = sums;
-            let mut to = to;
             let [scale, bias] = [&taps.scale, &taps.bias].map(|values| values.as_ptr().add(self.channel));
-            levels_of_row!(a, ["v16" "v17" "v18" "v19"], scale, bias, to, pitch);
-            levels_of_row!(b, ["v20" "v21" "v22" "v23"], scale, bias, to, pitch);
-            levels_of_row!(c, ["v24" "v25" "v26" "v27"], scale, bias, to, pitch);
-            levels_of_row!(d, ["v28" "v29" "v30" "v31"], scale, bias, to, pitch);
+            if taps.fitting {
+                four_results!(fitting, sums, scale, bias, to, pitch);
+            } else {
+                four_results!(any, sums, scale, bias, to, pitch);
+            }
         }
     }
 

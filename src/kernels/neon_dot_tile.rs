@@ -8,7 +8,8 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::mem::MaybeUninit;
 
-use super::ending::{Spare, levels_of_row};
+use super::ending::Spare;
+use super::neon_levels::*;
 use super::{PANEL, Tile, pack::GROUP};
 
 /// Rows of a block.
@@ -186,27 +187,30 @@ pub(super) unsafe fn run(tile: Tile, laid: &Laid, blocks: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         match (tile.ending.levels.is_null(), tile.ending.columns >= PANEL) {
-            (false, _) => to_levels(tile, rows, blocks),
+            (false, _) if tile.known.fitting() => to_levels::<true>(tile, rows, blocks),
+            (false, _) => to_levels::<false>(tile, rows, blocks),
             (true, true) => to_floats(tile, rows, blocks),
             (true, false) => to_some_floats(tile, rows, blocks),
         }
     }
 }
 
+/// `FITTING`: see `neon_levels`.
 #[inline(never)]
-unsafe fn to_levels(tile: Tile, mut rows: *const u8, blocks: usize) {
-    let (ending, block) = (tile.ending, Laid::block(tile.depth));
-    let (mut row_scale, mut to) = (ending.row_scale, ending.levels);
+unsafe fn to_levels<const FITTING: bool>(tile: Tile, mut rows: *const u8, blocks: usize) {
+    let mut ending = tile.ending;
+    let block = Laid::block(tile.depth);
     for _ in 0..blocks {
         // SAFETY: there are so many rows of levels and scales, and whole panels of each.
         unsafe {
             let sums = sums(tile, rows);
-            levels_of_row!(sums[0], ["v8" "v9" "v10" "v11"], ending, row_scale, to);
-            levels_of_row!(sums[1], ["v12" "v13" "v14" "v15"], ending, row_scale, to);
-            levels_of_row!(sums[2], ["v16" "v17" "v18" "v19"], ending, row_scale, to);
-            levels_of_row!(sums[3], ["v20" "v21" "v22" "v23"], ending, row_scale, to);
-            levels_of_row!(sums[4], ["v24" "v25" "v26" "v27"], ending, row_scale, to);
-            levels_of_row!(sums[5], ["v28" "v29" "v30" "v31"], ending, row_scale, to);
+            if FITTING {
+                six_rows!(fitting, sums, ending);
+            } else {
+                six_rows!(any, sums, ending);
+            }
+            ending.row_scale = ending.row_scale.add(ROWS);
+            ending.levels = ending.levels.wrapping_add(ROWS * ending.stride);
             rows = rows.add(block);
         }
     }

@@ -8,8 +8,10 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::mem::MaybeUninit;
 
-use super::ending::{Ending, Spare, levels_of_row};
-use super::{PANEL, Tile, pack::PIECE};
+use super::bounds::PIECE;
+use super::ending::{Ending, Spare};
+use super::neon_levels::*;
+use super::{PANEL, Tile};
 
 /// The most bytes of a column that are turned.
 pub(super) const DEEP: usize = 2048;
@@ -169,7 +171,7 @@ macro_rules! block {
             pieces = inout(reg) $tile.depth / PIECE => _,
             rest = inout(reg) ($tile.depth % PIECE).div_ceil(8) => _,
             wild = out(reg) _,
-            wilds = inout(reg) $tile.wild => _,
+            wilds = inout(reg) $tile.known.wild => _,
             weights = inout(reg) $turned.bytes.as_ptr() => _,
             one = inout(reg) $one => _,
             two = inout(reg) $two => _,
@@ -196,13 +198,16 @@ impl Turned {
     /// time.
     pub(super) unsafe fn run<const QUADS: usize>(&mut self, tile: Tile, rows: usize) {
         static ALL: [u8; DEEP / PIECE] = [15; DEEP / PIECE];
-        let tile = Tile { wild: if tile.wild.is_null() { ALL.as_ptr() } else { tile.wild }, ..tile };
+        let wild = if tile.known.wild.is_null() { ALL.as_ptr() } else { tile.known.wild };
+        let mut tile = tile;
+        tile.known.wild = wild;
         // SAFETY: the caller's promise.
         unsafe {
             self.turn::<QUADS>(tile);
             let ending = tile.ending;
             match (ending.levels.is_null(), ending.columns >= 4 * QUADS) {
-                (false, _) => self.to_levels(tile, rows),
+                (false, _) if tile.known.fitting() => self.to_levels::<true>(tile, rows),
+                (false, _) => self.to_levels::<false>(tile, rows),
                 (true, true) => self.to_floats::<QUADS>(tile, rows),
                 (true, false) => self.to_some_floats::<QUADS>(tile, rows),
             }
@@ -323,31 +328,36 @@ impl Turned {
         }
     }
 
+    /// `FITTING`: see `neon_levels`.
     #[inline(never)]
-    unsafe fn to_levels(&self, tile: Tile, rows: usize) {
+    unsafe fn to_levels<const FITTING: bool>(&self, tile: Tile, rows: usize) {
         let mut at = tile;
         for _ in 0..rows / 2 {
             // SAFETY: 2 rows are left, and whole panels of each.
-            unsafe { at = self.two_to_levels(at) };
+            unsafe { at = self.two_to_levels::<FITTING>(at) };
         }
         if !rows.is_multiple_of(2) {
             // SAFETY: there are at least 2 rows.
-            unsafe { self.two_to_levels(tile.at_row(rows - 2)) };
+            unsafe { self.two_to_levels::<FITTING>(tile.at_row(rows - 2)) };
         }
     }
 
     /// What follows the 2 rows.
     #[inline(always)]
-    unsafe fn two_to_levels(&self, tile: Tile) -> Tile {
+    unsafe fn two_to_levels<const FITTING: bool>(&self, tile: Tile) -> Tile {
         let ending = tile.ending;
-        let (mut row_scale, mut to) = (ending.row_scale, ending.levels);
         // SAFETY: the caller's promise.
         unsafe {
             let two = tile.rows.add(tile.depth);
             let sums = self.sums::<4>(tile, tile.rows, two);
-            levels_of_row!(sums[0], ["v16" "v17" "v18" "v19"], ending, row_scale, to);
-            levels_of_row!(sums[1], ["v20" "v21" "v22" "v23"], ending, row_scale, to);
-            Tile { rows: two.wrapping_add(tile.depth), ending: Ending { row_scale, levels: to, ..ending }, ..tile }
+            if FITTING {
+                two_rows!(fitting, sums, ending);
+            } else {
+                two_rows!(any, sums, ending);
+            }
+            let levels = ending.levels.wrapping_add(2 * ending.stride);
+            let ending = Ending { row_scale: ending.row_scale.add(2), levels, ..ending };
+            Tile { rows: two.wrapping_add(tile.depth), ending, ..tile }
         }
     }
 

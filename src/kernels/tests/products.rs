@@ -75,7 +75,7 @@ fn a_piece_is_wild_where_four_products_can_leave_16_bits() {
         for (i, weight) in weights.into_iter().enumerate() {
             bytes[(first + 4 * i) * columns + column] = weight;
         }
-        Packed::new(&bytes, depth, columns, &vec![1.0; columns], &[]).unwrap().wild().unwrap().to_vec()
+        Packed::new(&bytes, depth, columns, &vec![1.0; columns], &[]).unwrap().bounds().unwrap().wild.clone()
     };
     // 3 whole pieces of 2 panels.
     assert_eq!(wild([65, -65, 64, 64], 3, 5), [0; 6]);
