@@ -17,6 +17,10 @@ pub(super) struct Bounds {
     /// `4 i` to `4 i + 3`, are so large that 4 products may not fit 16 bits. Few are, as few weights come near the largest of
     /// their column.
     pub(super) wild: Vec<u8>,
+    /// For each panel and each whole piece, half of the most that the squares of 4 activations that are 4 apart can sum up to,
+    /// for 4 products of any column to fit 16 bits: a sum of products is at most the root of the product of both sums of
+    /// squares (Cauchy and Schwarz).
+    pub(super) energy: Vec<u16>,
     /// For each panel, the largest row scale with which all results are [fitting](super::neon_levels), if activations are
     /// within 128.
     pub(super) row_scale: Vec<f32>,
@@ -28,8 +32,10 @@ impl Bounds {
         let pieces = groups / (PIECE / GROUP) * (PIECE / GROUP);
         let panels = || lines.chunks_exact(groups);
         let ends = scale.chunks_exact(PANEL).zip(bias.chunks_exact(PANEL));
+        let pieces = || panels().flat_map(|lines| lines[..pieces].chunks_exact(PIECE / GROUP));
         Bounds {
-            wild: panels().flat_map(|lines| lines[..pieces].chunks_exact(PIECE / GROUP).map(wild)).collect(),
+            wild: pieces().map(wild).collect(),
+            energy: pieces().map(energy).collect(),
             row_scale: panels().zip(ends).map(|(lines, (scale, bias))| row_scale(lines, scale, bias)).collect(),
         }
     }
@@ -40,6 +46,8 @@ impl Bounds {
 pub(super) struct Known {
     /// [`Bounds::wild`] of the panel; null where it is not known or not asked for.
     pub(super) wild: *const u8,
+    /// [`Bounds::energy`] of the panel, or null.
+    pub(super) energy: *const u16,
     /// [`Bounds::row_scale`] of the panel, or null.
     row_scale: *const f32,
     /// The largest row scale.
@@ -53,19 +61,33 @@ impl Known {
     pub(super) fn new(kernel: Kernel, rows: View, weights: &Packed, panel: usize, levels: bool) -> Self {
         let pieces = rows.depth / PIECE;
         let bounds = matches!(kernel.0, Set::Neon | Set::NeonDot).then(|| weights.bounds()).flatten();
-        let [wild, row_scale] = match bounds {
-            Some(bounds) => {
-                [bounds.wild[panel * pieces..].as_ptr().cast(), bounds.row_scale[panel..].as_ptr().cast::<()>()]
-            }
-            None => [std::ptr::null(); 2],
-        };
         // The sums of levels are raised by what makes them signed.
         let factor = if rows.form == Form::Levels { 2.0 } else { 1.0 };
         let scales = if levels { rows.scale } else { &[] };
         let most = scales
             .iter()
             .fold(0.0, |most: f32, scale| if scale.abs() <= most || most.is_nan() { most } else { scale.abs() });
-        Known { wild: wild.cast(), row_scale: row_scale.cast(), most: most * factor, pieces }
+        let most = most * factor;
+        match bounds {
+            Some(bounds) => Known {
+                wild: bounds.wild[panel * pieces..].as_ptr(),
+                // Level 0 is far from the middle of signed levels: most of their sums of squares are too large.
+                energy: match rows.form {
+                    Form::Levels => std::ptr::null(),
+                    _ => bounds.energy[panel * pieces..].as_ptr(),
+                },
+                row_scale: bounds.row_scale[panel..].as_ptr(),
+                most,
+                pieces,
+            },
+            None => Known {
+                wild: std::ptr::null(),
+                energy: std::ptr::null(),
+                row_scale: std::ptr::null(),
+                most,
+                pieces,
+            },
+        }
     }
 
     /// The same from panel `panel` on.
@@ -77,7 +99,11 @@ impl Known {
             return self;
         }
         // SAFETY: there is a number for each panel, and one for each of its pieces.
-        unsafe { Known { wild: self.wild.add(panel * self.pieces), row_scale: self.row_scale.add(panel), ..self } }
+        unsafe {
+            let by = panel * self.pieces;
+            let energy = if self.energy.is_null() { self.energy } else { self.energy.add(by) };
+            Known { wild: self.wild.add(by), energy, row_scale: self.row_scale.add(panel), ..self }
+        }
     }
 
     /// Whether all results of the panel that become levels fit 16 bits.
@@ -90,6 +116,13 @@ impl Known {
 fn wild(piece: &[Line]) -> u8 {
     let sum = |i: usize| piece.iter().map(|line| u32::from(line.0[i].unsigned_abs())).sum::<u32>();
     (0..PANEL * GROUP).filter(|i| sum(*i) > CALM).fold(0, |bits, i| bits | 1 << (i / 16))
+}
+
+fn energy(piece: &[Line]) -> u16 {
+    let sum = |i: usize| piece.iter().map(|line| u32::from(line.0[i].unsigned_abs()).pow(2)).sum::<u32>();
+    let most = (0..PANEL * GROUP).map(sum).max().unwrap_or(0);
+    let limit = (i16::MAX as u32).pow(2) / (2 * most).max(1);
+    limit.min(u16::MAX.into()) as u16
 }
 
 fn row_scale(lines: &[Line], scale: &[f32], bias: &[f32]) -> f32 {

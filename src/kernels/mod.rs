@@ -23,6 +23,7 @@
 //! | `neon_i8mm`, `neon_dot`, `neon` | AArch64 with products of matrices, with dot products, with neither |
 //! | `neon_dot_tile`, `neon_tile` | what the latter two do with many rows |
 //! | `neon_levels` | what follows their products where results become levels |
+//! | `neon_quantise` | AArch64: rows to int8 |
 //! | `bounds` | what they know of weights: which sums and results fit 16 bits |
 //! | `neon_float`, `neon_depthwise` | AArch64: float activations; depthwise convolution of levels without dot products |
 //!
@@ -67,6 +68,8 @@ mod neon_float;
 mod neon_i8mm;
 #[cfg(target_arch = "aarch64")]
 mod neon_levels;
+#[cfg(target_arch = "aarch64")]
+mod neon_quantise;
 #[cfg(target_arch = "aarch64")]
 mod neon_tile;
 #[cfg(target_arch = "x86_64")]

@@ -23,6 +23,10 @@ pub(super) struct Turned {
     bytes: MaybeUninit<[i8; DEEP * PANEL]>,
     /// What the sums start from, which have two lanes a column.
     start: MaybeUninit<[i32; 2 * PANEL]>,
+    /// For each piece, half of the largest sum of squares of 4 activations of a row that are 4 apart, rounded up.
+    energy: [u16; DEEP / PIECE],
+    /// How many pieces are calm, the bits of the wild one after them, and so on; no bits at the end.
+    runs: [u8; 2 * (DEEP / PIECE) + 2],
 }
 
 /// The products of 4 columns and 4 bytes of both rows: the group's weights, and its activations of each row.
@@ -136,18 +140,26 @@ macro_rules! block {
             "ld1 {{v20.4s-v23.4s}}, [{more}]",
             "ld1 {{v24.4s-v27.4s}}, [{start}]",
             "ld1 {{v28.4s-v31.4s}}, [{more}]",
-            "cbz {pieces}, 3f",
+            "9:",
+            "ldrb {run:w}, [{runs}], #1",
+            "cbz {run}, 8f",
+            // An odd number begins with the second of two.
+            "tbnz {run}, #0, 22f",
             "2:",
-            "ldrb {wild:w}, [{wilds}], #1",
             "ld4r {{v8.4s-v11.4s}}, [{one}], #16",
             "ld4r {{v12.4s-v15.4s}}, [{two}], #16",
-            "cbnz {wild:w}, 8f",
             $calm,
-            "9:",
-            "subs {pieces}, {pieces}, #1",
-            "b.ne 2b",
-            "b 3f",
+            "22:",
+            "ld4r {{v8.4s-v11.4s}}, [{one}], #16",
+            "ld4r {{v12.4s-v15.4s}}, [{two}], #16",
+            $calm,
+            "subs {run}, {run}, #2",
+            "b.gt 2b",
             "8:",
+            "ldrb {wild:w}, [{runs}], #1",
+            "cbz {wild:w}, 3f",
+            "ld4r {{v8.4s-v11.4s}}, [{one}], #16",
+            "ld4r {{v12.4s-v15.4s}}, [{two}], #16",
             $wild,
             "3:",
             "cbz {rest}, 6f",
@@ -168,10 +180,10 @@ macro_rules! block {
             "addp v23.4s, v30.4s, v31.4s",
             start = in(reg) $turned.start.as_ptr().cast::<i32>(),
             more = in(reg) $turned.start.as_ptr().cast::<i32>().add(PANEL),
-            pieces = inout(reg) $tile.depth / PIECE => _,
+            run = out(reg) _,
+            runs = inout(reg) $turned.runs.as_ptr() => _,
             rest = inout(reg) ($tile.depth % PIECE).div_ceil(8) => _,
             wild = out(reg) _,
-            wilds = inout(reg) $tile.known.wild => _,
             weights = inout(reg) $turned.bytes.as_ptr() => _,
             one = inout(reg) $one => _,
             two = inout(reg) $two => _,
@@ -187,7 +199,57 @@ macro_rules! block {
 
 impl Turned {
     pub(super) fn new() -> Self {
-        Turned { bytes: MaybeUninit::uninit(), start: MaybeUninit::uninit() }
+        Turned {
+            bytes: MaybeUninit::uninit(),
+            start: MaybeUninit::uninit(),
+            energy: [u16::MAX; DEEP / PIECE],
+            runs: [0; 2 * (DEEP / PIECE) + 2],
+        }
+    }
+
+    /// Looks at the activations of a product, before its panels are run.
+    ///
+    /// # Safety
+    /// As for [`Turned::run`].
+    pub(super) unsafe fn look(&mut self, tile: Tile, rows: usize) {
+        if tile.known.energy.is_null() {
+            return self.energy.fill(u16::MAX);
+        }
+        for (piece, energy) in self.energy[..tile.depth / PIECE].iter_mut().enumerate() {
+            // SAFETY: rows have so many whole pieces.
+            unsafe {
+                let mut most = vdupq_n_u16(0);
+                for row in 0..rows {
+                    let x = vld1q_s8(tile.rows.add(row * tile.depth + piece * PIECE).cast());
+                    // Two squares fit, unsigned.
+                    let squares = vmlal_high_s8(vmull_s8(vget_low_s8(x), vget_low_s8(x)), x, x);
+                    most = vmaxq_u16(most, vreinterpretq_u16_s16(squares));
+                }
+                *energy = vmaxv_u16(vrhadd_u16(vget_low_u16(most), vget_high_u16(most)));
+            }
+        }
+    }
+
+    /// Which pieces of a panel are calm.
+    unsafe fn plan(&mut self, tile: Tile) {
+        let (mut calm, mut at) = (0, 0);
+        for (piece, energy) in self.energy[..tile.depth / PIECE].iter().enumerate() {
+            // SAFETY: there is a number for each piece.
+            let wild = unsafe {
+                let fits = !tile.known.energy.is_null() && *energy <= *tile.known.energy.add(piece);
+                match fits {
+                    true => 0,
+                    false if tile.known.wild.is_null() => 15,
+                    false => *tile.known.wild.add(piece),
+                }
+            };
+            calm += 1;
+            if wild != 0 {
+                self.runs[at..at + 2].copy_from_slice(&[calm - 1, wild]);
+                (calm, at) = (0, at + 2);
+            }
+        }
+        self.runs[at..at + 2].copy_from_slice(&[calm, 0]);
     }
 
     /// All rows of the first `QUADS` (2 or 4) times 4 columns of a panel; the last block overlaps the one before it and
@@ -195,14 +257,11 @@ impl Turned {
     ///
     /// # Safety
     /// `tile` must describe valid arrays for at least 2 rows of at most DEEP bytes, with room after them to read 8 bytes at a
-    /// time.
+    /// time, at which [`Turned::look`] has looked.
     pub(super) unsafe fn run<const QUADS: usize>(&mut self, tile: Tile, rows: usize) {
-        static ALL: [u8; DEEP / PIECE] = [15; DEEP / PIECE];
-        let wild = if tile.known.wild.is_null() { ALL.as_ptr() } else { tile.known.wild };
-        let mut tile = tile;
-        tile.known.wild = wild;
         // SAFETY: the caller's promise.
         unsafe {
+            self.plan(tile);
             self.turn::<QUADS>(tile);
             let ending = tile.ending;
             match (ending.levels.is_null(), ending.columns >= 4 * QUADS) {
