@@ -94,6 +94,7 @@ impl Known {
     ///
     /// # Safety
     /// There must be so many panels.
+    #[inline(always)]
     pub(super) unsafe fn at_panel(self, panel: usize) -> Self {
         if self.row_scale.is_null() {
             return self;

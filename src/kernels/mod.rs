@@ -25,6 +25,7 @@
 //! | `neon_levels` | what follows their products where results become levels |
 //! | `neon_quantise` | AArch64: rows to int8 |
 //! | `bounds` | what they know of weights: which sums and results fit 16 bits |
+//! | `neon_windows` | AArch64: float activations in windows 2 apart |
 //! | `neon_float`, `neon_depthwise` | AArch64: float activations; depthwise convolution of levels without dot products |
 //!
 //! The kernel is chosen when the program runs. `LOOKOUT_KERNEL` (a name of [`Kernel::name`]) picks another of those
@@ -72,6 +73,8 @@ mod neon_levels;
 mod neon_quantise;
 #[cfg(target_arch = "aarch64")]
 mod neon_tile;
+#[cfg(target_arch = "aarch64")]
+mod neon_windows;
 #[cfg(target_arch = "x86_64")]
 mod ymm;
 
@@ -333,6 +336,7 @@ impl Tile {
     ///
     /// # Safety
     /// `panel` must be below the number of panels.
+    #[inline(always)]
     unsafe fn at_panel(self, panel: usize) -> Self {
         let column = panel * PANEL;
         // SAFETY: the arrays hold that many panels, as the caller promises.
