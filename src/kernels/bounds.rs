@@ -17,10 +17,10 @@ pub(super) struct Bounds {
     /// `4 i` to `4 i + 3`, are so large that 4 products may not fit 16 bits. Few are, as few weights come near the largest of
     /// their column.
     pub(super) wild: Vec<u8>,
-    /// For each panel and each whole piece, half of the most that the squares of 4 activations that are 4 apart can sum up to,
-    /// for 4 products of any column to fit 16 bits: a sum of products is at most the root of the product of both sums of
+    /// For each panel, each whole piece and each 4 columns, half of the most that the squares of 4 activations that are 4 apart
+    /// can sum up to, for 4 products of any of these columns to fit 16 bits: a sum of products is at most the root of the product of both sums of
     /// squares (Cauchy and Schwarz).
-    pub(super) energy: Vec<u16>,
+    pub(super) energy: Vec<[u16; 4]>,
     /// For each panel, the largest row scale with which all results are [fitting](super::neon_levels), if activations are
     /// within 128.
     pub(super) row_scale: Vec<f32>,
@@ -47,7 +47,7 @@ pub(super) struct Known {
     /// [`Bounds::wild`] of the panel; null where it is not known or not asked for.
     pub(super) wild: *const u8,
     /// [`Bounds::energy`] of the panel, or null.
-    pub(super) energy: *const u16,
+    pub(super) energy: *const [u16; 4],
     /// [`Bounds::row_scale`] of the panel, or null.
     row_scale: *const f32,
     /// The largest row scale.
@@ -119,11 +119,13 @@ fn wild(piece: &[Line]) -> u8 {
     (0..PANEL * GROUP).filter(|i| sum(*i) > CALM).fold(0, |bits, i| bits | 1 << (i / 16))
 }
 
-fn energy(piece: &[Line]) -> u16 {
+fn energy(piece: &[Line]) -> [u16; 4] {
     let sum = |i: usize| piece.iter().map(|line| u32::from(line.0[i].unsigned_abs()).pow(2)).sum::<u32>();
-    let most = (0..PANEL * GROUP).map(sum).max().unwrap_or(0);
-    let limit = (i16::MAX as u32).pow(2) / (2 * most).max(1);
-    limit.min(u16::MAX.into()) as u16
+    std::array::from_fn(|quad| {
+        let most = (16 * quad..16 * quad + 16).map(sum).max().unwrap_or(0);
+        let limit = (i16::MAX as u32).pow(2) / (2 * most).max(1);
+        limit.min(u16::MAX.into()) as u16
+    })
 }
 
 fn row_scale(lines: &[Line], scale: &[f32], bias: &[f32]) -> f32 {

@@ -234,14 +234,14 @@ impl Turned {
     unsafe fn plan(&mut self, tile: Tile) {
         let (mut calm, mut at) = (0, 0);
         for (piece, energy) in self.energy[..tile.depth / PIECE].iter().enumerate() {
-            // SAFETY: there is a number for each piece.
+            // SAFETY: there are bits and 4 numbers for each piece, where they are known.
             let wild = unsafe {
-                let fits = !tile.known.energy.is_null() && *energy <= *tile.known.energy.add(piece);
-                match fits {
-                    true => 0,
-                    false if tile.known.wild.is_null() => 15,
-                    false => *tile.known.wild.add(piece),
+                let mut wild = if tile.known.wild.is_null() { 15 } else { *tile.known.wild.add(piece) };
+                if wild != 0 && !tile.known.energy.is_null() {
+                    let over = vcgt_u16(vdup_n_u16(*energy), vld1_u16(tile.known.energy.add(piece).cast()));
+                    wild &= vaddv_u16(vand_u16(over, vcreate_u16(0x0008_0004_0002_0001))) as u8;
                 }
+                wild
             };
             calm += 1;
             if wild != 0 {
