@@ -25,6 +25,7 @@
 //! | `neon_levels` | what follows their products where results become levels |
 //! | `neon_quantise` | AArch64: rows to int8 |
 //! | `bounds` | what they know of weights: which sums and results fit 16 bits |
+//! | `neon_depthwise_tile` | what `neon_depthwise` does with stride 1 |
 //! | `neon_windows` | AArch64: float activations in windows 2 apart |
 //! | `neon_float`, `neon_depthwise` | AArch64: float activations; depthwise convolution of levels without dot products |
 //!
@@ -59,6 +60,8 @@ mod avx_vnni;
 mod neon;
 #[cfg(target_arch = "aarch64")]
 mod neon_depthwise;
+#[cfg(target_arch = "aarch64")]
+mod neon_depthwise_tile;
 #[cfg(target_arch = "aarch64")]
 mod neon_dot;
 #[cfg(target_arch = "aarch64")]

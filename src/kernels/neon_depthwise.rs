@@ -9,6 +9,7 @@ use super::aligned::Floats;
 use super::depthwise_levels::{LevelLines, LevelTaps};
 use super::lanes::unroll;
 use super::levels::{LIFT, padded};
+use super::neon_depthwise_tile::{self, Place};
 use super::neon_levels::*;
 use super::pack::GROUP;
 
@@ -94,6 +95,8 @@ struct Laid {
 /// 16 channels of a layer.
 struct Block<const K: usize, const S: usize> {
     weights: [[int8x16_t; K]; K],
+    /// The same as `neon_depthwise_tile` reads them.
+    ordered: [[int8x16_t; K]; K],
     /// The first channel.
     channel: usize,
 }
@@ -112,7 +115,7 @@ impl<const K: usize, const S: usize> Block<K, S> {
                     }
                 }
             }
-            Block { weights, channel }
+            Block { weights, ordered: neon_depthwise_tile::ordered(&weights), channel }
         }
     }
 
@@ -148,9 +151,22 @@ impl<const K: usize, const S: usize> Block<K, S> {
                     from_fn(|ky| laid.rows.add((top + ky) % K * laid.width * PANEL).cast_const());
                 for column in (0..columns).step_by(COLUMNS) {
                     let column = column.min(columns - COLUMNS);
-                    let sums = self.tile(taps, rows.map(|row| row.add(column * S * PANEL)));
+                    let rows = rows.map(|row| row.add(column * S * PANEL));
                     let to = out.as_mut_ptr().add(column * whole + self.channel);
-                    self.write(taps, sums, to, whole);
+                    let place = Place {
+                        taps: self.ordered.as_ptr().cast(),
+                        lift: taps.lift.as_ptr().add(self.channel),
+                        scale: taps.scale.as_ptr().add(self.channel),
+                        bias: taps.bias.as_ptr().add(self.channel),
+                        fitting: taps.fitting,
+                        to,
+                        pitch: whole,
+                    };
+                    match (K, S) {
+                        (3, 1) => neon_depthwise_tile::three(from_fn(|i| rows[i % K]), place),
+                        (5, 1) => neon_depthwise_tile::five(from_fn(|i| rows[i % K]), place),
+                        _ => self.write(taps, self.tile(taps, rows), to, whole),
+                    }
                 }
             }
         }
