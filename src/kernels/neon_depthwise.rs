@@ -184,7 +184,27 @@ impl<const K: usize, const S: usize> Block<K, S> {
             let mut to = to.add(left * PANEL);
             if let Some(row) = row.filter(|row| *row < height) {
                 let mut from = lines.x.as_ptr().add(row % lines.kept * width * whole + self.channel);
-                for _ in 0..inside {
+                let fours = inside / 4;
+                if fours > 0 {
+                    // Loads advance the address, and 4 columns are stored together.
+                    asm!(
+                        "2:",
+                        "ld1 {{v0.16b}}, [{from}], {whole}",
+                        "ld1 {{v1.16b}}, [{from}], {whole}",
+                        "ld1 {{v2.16b}}, [{from}], {whole}",
+                        "ld1 {{v3.16b}}, [{from}], {whole}",
+                        "subs {left}, {left}, #1",
+                        "st1 {{v0.16b-v3.16b}}, [{to}], #64",
+                        "b.ne 2b",
+                        left = inout(reg) fours => _,
+                        from = inout(reg) from,
+                        to = inout(reg) to,
+                        whole = in(reg) whole,
+                        out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+                        options(nostack),
+                    );
+                }
+                for _ in 0..inside % 4 {
                     vst1q_s8(to, vld1q_s8(from.cast()));
                     (from, to) = (from.wrapping_add(whole), to.add(PANEL));
                 }
