@@ -80,13 +80,9 @@ impl Known {
                 most,
                 pieces,
             },
-            None => Known {
-                wild: std::ptr::null(),
-                energy: std::ptr::null(),
-                row_scale: std::ptr::null(),
-                most,
-                pieces,
-            },
+            None => {
+                Known { wild: std::ptr::null(), energy: std::ptr::null(), row_scale: std::ptr::null(), most, pieces }
+            }
         }
     }
 

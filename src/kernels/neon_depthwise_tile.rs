@@ -33,10 +33,8 @@ pub(super) fn ordered<const K: usize>(taps: &[[int8x16_t; K]; K]) -> [[int8x16_t
 macro_rules! add {
     ($t:literal $u:literal, $a:literal $b:literal $c:literal $d:literal) => {
         concat!(
-            "saddw v", $a, ".4s, v", $a, ".4s, v", $t, ".4h\n",
-            "saddw2 v", $b, ".4s, v", $b, ".4s, v", $t, ".8h\n",
-            "saddw v", $c, ".4s, v", $c, ".4s, v", $u, ".4h\n",
-            "saddw2 v", $d, ".4s, v", $d, ".4s, v", $u, ".8h\n",
+            "saddw v", $a, ".4s, v", $a, ".4s, v", $t, ".4h\n", "saddw2 v", $b, ".4s, v", $b, ".4s, v", $t, ".8h\n",
+            "saddw v", $c, ".4s, v", $c, ".4s, v", $u, ".4h\n", "saddw2 v", $d, ".4s, v", $d, ".4s, v", $u, ".8h\n",
         )
     };
 }
@@ -101,8 +99,16 @@ macro_rules! three_columns {
 macro_rules! next_column {
     ($one:literal, $two:literal, $x:literal $y:literal) => {
         concat!(
-            "ld1 {{v", $x, ".16b}}, [{", $one, "}], #16\n",
-            "ld1 {{v", $y, ".16b}}, [{", $two, "}], #16\n",
+            "ld1 {{v",
+            $x,
+            ".16b}}, [{",
+            $one,
+            "}], #16\n",
+            "ld1 {{v",
+            $y,
+            ".16b}}, [{",
+            $two,
+            "}], #16\n",
             "ld1 {{v0.16b-v1.16b}}, [{taps}], #32\n",
         )
     };

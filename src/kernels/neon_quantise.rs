@@ -19,7 +19,10 @@ pub(super) fn takes(depth: usize) -> bool {
 /// When `bytes` or `scale` do not have as many rows, or rows of this depth are not taken.
 pub(super) fn rows(x: &[f32], depth: usize, bytes: &mut [u8], scale: &mut [f32], first: usize) -> usize {
     let count = x.len() / depth;
-    assert!(takes(depth) && bytes.len() >= count * depth && scale.len() >= count && first <= count, "room for the rows");
+    assert!(
+        takes(depth) && bytes.len() >= count * depth && scale.len() >= count && first <= count,
+        "room for the rows"
+    );
     // SAFETY: there are `count` rows of floats, bytes and scales.
     unsafe {
         match depth {
