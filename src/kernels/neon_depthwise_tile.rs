@@ -22,10 +22,17 @@ pub(super) struct Place {
 }
 
 /// Taps in the order in which [`three`] and [`five`] read them: two rows at a time, column by column, and the last row.
+#[inline(always)]
 pub(super) fn ordered<const K: usize>(taps: &[[int8x16_t; K]; K]) -> [[int8x16_t; K]; K] {
-    let mut all = (0..K - 1).step_by(2).flat_map(|ky| (0..K).flat_map(move |kx| [taps[ky][kx], taps[ky + 1][kx]]));
     let mut ordered = *taps;
-    ordered[..K - 1].iter_mut().flatten().for_each(|tap| *tap = all.next().unwrap_or(*tap));
+    let mut places = ordered.as_flattened_mut().iter_mut();
+    for ky in (0..K - 1).step_by(2) {
+        for kx in 0..K {
+            for (tap, place) in [taps[ky][kx], taps[ky + 1][kx]].into_iter().zip(&mut places) {
+                *place = tap;
+            }
+        }
+    }
     ordered
 }
 
