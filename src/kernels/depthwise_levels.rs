@@ -30,6 +30,9 @@ pub struct LevelTaps {
     /// Groups of rows, and rows of the result that they give.
     pub(super) groups: usize,
     pub(super) rows: usize,
+    /// Whether all results are sure to fit 16 bits: see `neon_levels`.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) fitting: bool,
 }
 
 /// A picture `[size[0], size[1], padded channels]` in levels, of which some rows are in memory.
@@ -77,7 +80,23 @@ impl LevelTaps {
         };
         let [from, to] = steps;
         let (scale, bias) = (fill(&|i| scale[i] * from / to), fill(&|i| bias[i] / to));
-        LevelTaps { window, channels, bytes, lift, scale, bias, groups, rows }
+        #[cfg(target_arch = "aarch64")]
+        let fitting = (0..channels).all(|channel| {
+            let sum: u32 = weight[channel..].iter().step_by(channels).map(|w| u32::from(w.unsigned_abs())).sum();
+            255.0 * sum as f32 * scale[channel].abs() + bias[channel].abs() <= super::neon_levels::FITS
+        });
+        LevelTaps {
+            window,
+            channels,
+            bytes,
+            lift,
+            scale,
+            bias,
+            groups,
+            rows,
+            #[cfg(target_arch = "aarch64")]
+            fitting,
+        }
     }
 
     /// Channels, without padding.
@@ -172,16 +191,16 @@ unsafe fn slide_body<D: Dots>(
                         }
                     });
                     let to = laid.bytes.add((group * wide + window.pads[1].min(wide)) * step);
+                    if blocks * PANEL == D::CHANNELS {
+                        D::lay(rows, to, inside);
+                        continue;
+                    }
                     for column in 0..inside {
                         let at = rows.map(|(from, pitch)| from.add(column * pitch));
                         let to = to.add(column * step);
-                        if blocks * PANEL == D::CHANNELS {
-                            D::interleave(at, to);
-                        } else {
-                            for block in 0..blocks {
-                                let at = at.map(|from| from.add(block * PANEL));
-                                D::interleave_16(at, to.add(block * PANEL * GROUP));
-                            }
+                        for block in 0..blocks {
+                            let at = at.map(|from| from.add(block * PANEL));
+                            D::interleave_16(at, to.add(block * PANEL * GROUP));
                         }
                     }
                 }
@@ -263,15 +282,20 @@ impl LanesOf<'_> {
             let from = self.weights(row);
             let tap = |g: usize, kx: usize| D::bytes(from.add((g * K + kx) * PANEL * GROUP));
             let held: [[D::Bytes; K]; G] = std::array::from_fn(|g| std::array::from_fn(|kx| tap(g, kx)));
-            let (start, ends) = (self.start::<D>(), self.ends::<D>());
+            let (start, ends) = ([self.start::<D>(); 2], self.ends::<D>());
+            let twice = [ends[0], ends[1], ends[1]];
+            #[cfg(target_arch = "aarch64")]
+            let fitting = self.taps.fitting;
+            #[cfg(not(target_arch = "aarch64"))]
+            let fitting = false;
             let laid = self.laid.bytes.add(self.part * GROUP);
             for column in (0..self.columns).step_by(COLUMNS) {
                 let (x, to) = (laid.add(column * S * step), out.add(column * pitch));
                 if column + COLUMNS <= self.columns {
-                    let sums = self.tile::<D, K, S, G>(x, &held, from, start);
-                    D::levels(sums, ends, to, pitch);
+                    let sums = self.tile::<D, K, S, G>(x, &held, from, &start);
+                    D::tile(sums, &twice, fitting, to, pitch);
                 } else {
-                    let sums = self.tile::<D, K, S, G>(x, &held, from, start);
+                    let sums = self.tile::<D, K, S, G>(x, &held, from, &start);
                     unroll! { J in 0 1 2 3 4 5 6 => {
                         if column + J < self.columns {
                             D::levels([sums[J]], ends, to.add(J * pitch), pitch);
@@ -289,7 +313,7 @@ impl LanesOf<'_> {
         x: *const u8,
         held: &[[D::Bytes; K]; G],
         weights: *const u8,
-        start: D::Sums,
+        start: &[D::Sums; 2],
     ) -> [D::Sums; COLUMNS] {
         // SAFETY: the caller has the instruction set.
         let mut sums = unsafe { D::starts(start) };

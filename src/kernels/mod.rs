@@ -22,12 +22,19 @@
 //! | `avx512_vnni`, `avx_vnni`, `avx2` | x86-64 |
 //! | `neon_i8mm`, `neon_dot`, `neon` | AArch64 with products of matrices, with dot products, with neither |
 //! | `neon_dot_tile`, `neon_tile` | what the latter two do with many rows |
+//! | `neon_levels` | what follows their products where results become levels |
+//! | `neon_quantise` | AArch64: rows to int8 |
+//! | `bounds` | what they know of weights: which sums and results fit 16 bits |
+//! | `neon_depthwise_tile` | what `neon_depthwise` does with stride 1 |
+//! | `neon_windows` | AArch64: float activations in windows 2 apart |
 //! | `neon_float`, `neon_depthwise` | AArch64: float activations; depthwise convolution of levels without dot products |
 //!
 //! The kernel is chosen when the program runs. `LOOKOUT_KERNEL` (a name of [`Kernel::name`]) picks another of those
 //! that the machine has.
 
 mod aligned;
+#[cfg(target_arch = "aarch64")]
+mod bounds;
 mod depthwise;
 mod depthwise_levels;
 mod dots;
@@ -54,6 +61,8 @@ mod neon;
 #[cfg(target_arch = "aarch64")]
 mod neon_depthwise;
 #[cfg(target_arch = "aarch64")]
+mod neon_depthwise_tile;
+#[cfg(target_arch = "aarch64")]
 mod neon_dot;
 #[cfg(target_arch = "aarch64")]
 mod neon_dot_tile;
@@ -62,7 +71,13 @@ mod neon_float;
 #[cfg(target_arch = "aarch64")]
 mod neon_i8mm;
 #[cfg(target_arch = "aarch64")]
+mod neon_levels;
+#[cfg(target_arch = "aarch64")]
+mod neon_quantise;
+#[cfg(target_arch = "aarch64")]
 mod neon_tile;
+#[cfg(target_arch = "aarch64")]
+mod neon_windows;
 #[cfg(target_arch = "x86_64")]
 mod ymm;
 
@@ -259,10 +274,7 @@ impl Kernel {
             weights: weights.panel(panels.start),
             start,
             #[cfg(target_arch = "aarch64")]
-            wild: match (self.0 == Set::Neon).then(|| weights.wild()).flatten() {
-                Some(wild) => wild[panels.start * (rows.depth / pack::PIECE)..].as_ptr(),
-                None => std::ptr::null(),
-            },
+            known: bounds::Known::new(self, rows, weights, panels.start, !ending.levels.is_null()),
             ending: Ending { row_scale: rows.scale.as_ptr(), ..ending },
         };
         // SAFETY: every pointer of `tile` was taken from a slice whose length was checked above against `count`, `panels`,
@@ -300,9 +312,8 @@ struct Tile {
     weights: *const i8,
     /// What the sums start from, per column; null for 0.
     start: *const i32,
-    /// See [`Packed::wild`]; null where it is not known or not asked for.
     #[cfg(target_arch = "aarch64")]
-    wild: *const u8,
+    known: bounds::Known,
     ending: Ending,
 }
 
@@ -328,6 +339,7 @@ impl Tile {
     ///
     /// # Safety
     /// `panel` must be below the number of panels.
+    #[inline(always)]
     unsafe fn at_panel(self, panel: usize) -> Self {
         let column = panel * PANEL;
         // SAFETY: the arrays hold that many panels, as the caller promises.
@@ -336,7 +348,7 @@ impl Tile {
                 weights: self.weights.add(column * self.depth),
                 start: if self.start.is_null() { self.start } else { self.start.add(column) },
                 #[cfg(target_arch = "aarch64")]
-                wild: if self.wild.is_null() { self.wild } else { self.wild.add(panel * (self.depth / pack::PIECE)) },
+                known: self.known.at_panel(panel),
                 ending: self.ending.at_column(column),
                 ..self
             }

@@ -18,6 +18,10 @@ const MANY: usize = 6;
 pub(super) unsafe fn multiply(tile: Tile, rows: usize, panels: usize) {
     let many = rows >= MANY && tile.depth <= DEEP;
     let mut turned = Turned::new();
+    if many {
+        // SAFETY: the caller's promise.
+        unsafe { turned.look(tile, rows) };
+    }
     for panel in 0..panels {
         // SAFETY: `panel < panels`, and no block has more rows than there are.
         unsafe {

@@ -7,9 +7,10 @@ use std::array::from_fn;
 use super::PANEL;
 use super::aligned::Floats;
 use super::depthwise_levels::{LevelLines, LevelTaps};
-use super::ending::levels_of_row;
 use super::lanes::unroll;
 use super::levels::{LIFT, padded};
+use super::neon_depthwise_tile::{self, Place};
+use super::neon_levels::*;
 use super::pack::GROUP;
 
 /// Results side by side that are summed at a time.
@@ -94,6 +95,8 @@ struct Laid {
 /// 16 channels of a layer.
 struct Block<const K: usize, const S: usize> {
     weights: [[int8x16_t; K]; K],
+    /// The same as `neon_depthwise_tile` reads them.
+    ordered: [[int8x16_t; K]; K],
     /// The first channel.
     channel: usize,
 }
@@ -112,7 +115,7 @@ impl<const K: usize, const S: usize> Block<K, S> {
                     }
                 }
             }
-            Block { weights, channel }
+            Block { weights, ordered: neon_depthwise_tile::ordered(&weights), channel }
         }
     }
 
@@ -148,9 +151,22 @@ impl<const K: usize, const S: usize> Block<K, S> {
                     from_fn(|ky| laid.rows.add((top + ky) % K * laid.width * PANEL).cast_const());
                 for column in (0..columns).step_by(COLUMNS) {
                     let column = column.min(columns - COLUMNS);
-                    let sums = self.tile(taps, rows.map(|row| row.add(column * S * PANEL)));
+                    let rows = rows.map(|row| row.add(column * S * PANEL));
                     let to = out.as_mut_ptr().add(column * whole + self.channel);
-                    self.write(taps, sums, to, whole);
+                    let place = Place {
+                        taps: self.ordered.as_ptr().cast(),
+                        lift: taps.lift.as_ptr().add(self.channel),
+                        scale: taps.scale.as_ptr().add(self.channel),
+                        bias: taps.bias.as_ptr().add(self.channel),
+                        fitting: taps.fitting,
+                        to,
+                        pitch: whole,
+                    };
+                    match (K, S) {
+                        (3, 1) => neon_depthwise_tile::three(from_fn(|i| rows[i % K]), place),
+                        (5, 1) => neon_depthwise_tile::five(from_fn(|i| rows[i % K]), place),
+                        _ => self.write(taps, self.tile(taps, rows), to, whole),
+                    }
                 }
             }
         }
@@ -168,7 +184,27 @@ impl<const K: usize, const S: usize> Block<K, S> {
             let mut to = to.add(left * PANEL);
             if let Some(row) = row.filter(|row| *row < height) {
                 let mut from = lines.x.as_ptr().add(row % lines.kept * width * whole + self.channel);
-                for _ in 0..inside {
+                let fours = inside / 4;
+                if fours > 0 {
+                    // Loads advance the address, and 4 columns are stored together.
+                    asm!(
+                        "2:",
+                        "ld1 {{v0.16b}}, [{from}], {whole}",
+                        "ld1 {{v1.16b}}, [{from}], {whole}",
+                        "ld1 {{v2.16b}}, [{from}], {whole}",
+                        "ld1 {{v3.16b}}, [{from}], {whole}",
+                        "subs {left}, {left}, #1",
+                        "st1 {{v0.16b-v3.16b}}, [{to}], #64",
+                        "b.ne 2b",
+                        left = inout(reg) fours => _,
+                        from = inout(reg) from,
+                        to = inout(reg) to,
+                        whole = in(reg) whole,
+                        out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+                        options(nostack),
+                    );
+                }
+                for _ in 0..inside % 4 {
                     vst1q_s8(to, vld1q_s8(from.cast()));
                     (from, to) = (from.wrapping_add(whole), to.add(PANEL));
                 }
@@ -179,18 +215,16 @@ impl<const K: usize, const S: usize> Block<K, S> {
     }
 
     /// Sums of COLUMNS results as levels, each `pitch` bytes after the one before.
-    #[expect(unused_assignments, reason = "nothing follows the last result")]
     #[inline(always)]
     unsafe fn write(&self, taps: &LevelTaps, sums: [[int32x4_t; 4]; COLUMNS], to: *mut u8, pitch: usize) {
         // SAFETY: scales and biases are padded to whole blocks of 16 channels.
         unsafe {
-            let [a, b, c, d] = sums;
-            let mut to = to;
             let [scale, bias] = [&taps.scale, &taps.bias].map(|values| values.as_ptr().add(self.channel));
-            levels_of_row!(a, ["v16" "v17" "v18" "v19"], scale, bias, to, pitch);
-            levels_of_row!(b, ["v20" "v21" "v22" "v23"], scale, bias, to, pitch);
-            levels_of_row!(c, ["v24" "v25" "v26" "v27"], scale, bias, to, pitch);
-            levels_of_row!(d, ["v28" "v29" "v30" "v31"], scale, bias, to, pitch);
+            if taps.fitting {
+                four_results!(fitting, sums, scale, bias, to, pitch);
+            } else {
+                four_results!(any, sums, scale, bias, to, pitch);
+            }
         }
     }
 

@@ -28,11 +28,15 @@ pub(super) unsafe fn multiply(tile: Tile, rows: usize, panels: usize) {
     // Half of the last panel may be padding.
     let last = (tile.ending.columns - (panels - 1) * PANEL).min(PANEL);
     let whole = if last > PANEL / 2 { panels } else { panels - 1 };
-    let blocks = if whole > 0 && Laid::blocks(tile.depth) > 0 { rows / neon_dot_tile::ROWS } else { 0 };
+    let room = Laid::blocks(tile.depth);
+    // Half a panel takes two blocks at a time.
+    let half = whole < panels && last == PANEL / 2 && room > 1;
+    let blocks = if (whole > 0 || half) && room > 0 { rows / neon_dot_tile::ROWS } else { 0 };
+    let room = if half { room / 2 * 2 } else { room };
     let mut laid = Laid::new();
     let mut done = 0;
     while done < blocks {
-        let some = (blocks - done).min(Laid::blocks(tile.depth));
+        let some = (blocks - done).min(room);
         // SAFETY: so many blocks of rows are left, and there is room for them.
         unsafe {
             let tile = tile.at_row(done * neon_dot_tile::ROWS);
@@ -40,11 +44,18 @@ pub(super) unsafe fn multiply(tile: Tile, rows: usize, panels: usize) {
             for panel in 0..whole {
                 neon_dot_tile::run(tile.at_panel(panel), &laid, some);
             }
+            if half {
+                neon_dot_tile::run_half(tile.at_panel(whole), &laid, some / 2);
+            }
         }
         done += some;
     }
     for panel in 0..panels {
-        let done = if panel < whole { blocks * neon_dot_tile::ROWS } else { 0 };
+        let done = match panel < whole {
+            true => blocks * neon_dot_tile::ROWS,
+            false if half => blocks / 2 * 2 * neon_dot_tile::ROWS,
+            false => 0,
+        };
         let left = rows - done;
         if left > 0 {
             // SAFETY: `panel < panels`, and rows are left.

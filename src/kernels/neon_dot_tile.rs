@@ -8,7 +8,8 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::mem::MaybeUninit;
 
-use super::ending::{Spare, levels_of_row};
+use super::ending::Spare;
+use super::neon_levels::*;
 use super::{PANEL, Tile, pack::GROUP};
 
 /// Rows of a block.
@@ -145,13 +146,19 @@ unsafe fn sums(tile: Tile, rows: *const u8) -> [[int32x4_t; 4]; ROWS] {
             "ld1 {{v20.4s-v23.4s}}, [{start}]",
             "ld1 {{v24.4s-v27.4s}}, [{start}]",
             "ld1 {{v28.4s-v31.4s}}, [{start}]",
-            "cbz {fours}, 3f",
+            "cbz {eights}, 3f",
             "2:",
-            "sub {fours}, {fours}, #1",
+            "sub {eights}, {eights}, #1",
             groups!(),
             groups!(),
-            "cbnz {fours}, 2b",
+            groups!(),
+            groups!(),
+            "cbnz {eights}, 2b",
             "3:",
+            "tbz {groups}, #2, 7f",
+            groups!(),
+            groups!(),
+            "7:",
             "tbz {groups}, #1, 4f",
             groups!(),
             "4:",
@@ -160,7 +167,7 @@ unsafe fn sums(tile: Tile, rows: *const u8) -> [[int32x4_t; 4]; ROWS] {
             group!("0", "2"),
             "5:",
             start = in(reg) tile.start(),
-            fours = inout(reg) groups / 4 => _,
+            eights = inout(reg) groups / 8 => _,
             groups = in(reg) groups,
             rows = inout(reg) rows => _,
             weights = inout(reg) tile.weights => _,
@@ -186,27 +193,30 @@ pub(super) unsafe fn run(tile: Tile, laid: &Laid, blocks: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         match (tile.ending.levels.is_null(), tile.ending.columns >= PANEL) {
-            (false, _) => to_levels(tile, rows, blocks),
+            (false, _) if tile.known.fitting() => to_levels::<true>(tile, rows, blocks),
+            (false, _) => to_levels::<false>(tile, rows, blocks),
             (true, true) => to_floats(tile, rows, blocks),
             (true, false) => to_some_floats(tile, rows, blocks),
         }
     }
 }
 
+/// `FITTING`: see `neon_levels`.
 #[inline(never)]
-unsafe fn to_levels(tile: Tile, mut rows: *const u8, blocks: usize) {
-    let (ending, block) = (tile.ending, Laid::block(tile.depth));
-    let (mut row_scale, mut to) = (ending.row_scale, ending.levels);
+unsafe fn to_levels<const FITTING: bool>(tile: Tile, mut rows: *const u8, blocks: usize) {
+    let mut ending = tile.ending;
+    let block = Laid::block(tile.depth);
     for _ in 0..blocks {
         // SAFETY: there are so many rows of levels and scales, and whole panels of each.
         unsafe {
             let sums = sums(tile, rows);
-            levels_of_row!(sums[0], ["v8" "v9" "v10" "v11"], ending, row_scale, to);
-            levels_of_row!(sums[1], ["v12" "v13" "v14" "v15"], ending, row_scale, to);
-            levels_of_row!(sums[2], ["v16" "v17" "v18" "v19"], ending, row_scale, to);
-            levels_of_row!(sums[3], ["v20" "v21" "v22" "v23"], ending, row_scale, to);
-            levels_of_row!(sums[4], ["v24" "v25" "v26" "v27"], ending, row_scale, to);
-            levels_of_row!(sums[5], ["v28" "v29" "v30" "v31"], ending, row_scale, to);
+            if FITTING {
+                six_rows!(fitting, sums, ending);
+            } else {
+                six_rows!(any, sums, ending);
+            }
+            ending.row_scale = ending.row_scale.add(ROWS);
+            ending.levels = ending.levels.wrapping_add(ROWS * ending.stride);
             rows = rows.add(block);
         }
     }
@@ -235,6 +245,93 @@ unsafe fn to_some_floats(tile: Tile, rows: *const u8, blocks: usize) {
             let at = Tile { ending: ending.spared(ROWS, &mut spare), ..tile };
             to_floats(at, rows.add(i * Laid::block(tile.depth)), 1);
             ending.take(ROWS, &spare);
+        }
+    }
+}
+
+/// Two registers of columns, in 0 and 1, times the groups of 12 rows, two in each register: the even ones' in lane `$even`.
+macro_rules! half_group {
+    ($even:literal, $odd:literal) => {
+        concat!(
+            "ld1 {{v0.16b-v1.16b}}, [{weights}], {pitch}\n",
+            half_group!(@ "2", $even "8" "9", $odd "10" "11"),
+            half_group!(@ "3", $even "12" "13", $odd "14" "15"),
+            half_group!(@ "4", $even "16" "17", $odd "18" "19"),
+            half_group!(@ "5", $even "20" "21", $odd "22" "23"),
+            half_group!(@ "6", $even "24" "25", $odd "26" "27"),
+            half_group!(@ "7", $even "28" "29", $odd "30" "31"),
+        )
+    };
+    (@ $q:literal, $($lane:literal $low:literal $high:literal),*) => {
+        concat!($(
+            "sdot v", $low, ".4s, v0.16b, v", $q, ".4b[", $lane, "]\n",
+            "sdot v", $high, ".4s, v1.16b, v", $q, ".4b[", $lane, "]\n",
+        )*)
+    };
+}
+
+/// `pairs` pairs of blocks of rows, which are laid, times the first half of the panel of `tile`, which has no more columns.
+///
+/// # Safety
+/// There must be so many rows, and the results are floats.
+#[inline(never)]
+pub(super) unsafe fn run_half(tile: Tile, laid: &Laid, pairs: usize) {
+    let block = Laid::block(tile.depth);
+    let groups = tile.depth / GROUP;
+    for pair in 0..pairs {
+        // SAFETY: so many rows are laid; `tile` has as many groups of a panel; the results are two registers wide.
+        unsafe {
+            let rows = laid.0.as_ptr().cast::<u8>().add(pair * 2 * block);
+            let mut sums = [[[vdupq_n_s32(0); 2]; ROWS]; 2];
+            let [one, two] = &mut sums;
+            asm!(
+                ".arch_extension dotprod",
+                "ld1 {{v8.4s-v9.4s}}, [{start}]",
+                "ld1 {{v10.4s-v11.4s}}, [{start}]",
+                "ld1 {{v12.4s-v13.4s}}, [{start}]",
+                "ld1 {{v14.4s-v15.4s}}, [{start}]",
+                "ld1 {{v16.4s-v17.4s}}, [{start}]",
+                "ld1 {{v18.4s-v19.4s}}, [{start}]",
+                "ld1 {{v20.4s-v21.4s}}, [{start}]",
+                "ld1 {{v22.4s-v23.4s}}, [{start}]",
+                "ld1 {{v24.4s-v25.4s}}, [{start}]",
+                "ld1 {{v26.4s-v27.4s}}, [{start}]",
+                "ld1 {{v28.4s-v29.4s}}, [{start}]",
+                "ld1 {{v30.4s-v31.4s}}, [{start}]",
+                "cbz {twos}, 3f",
+                "2:",
+                "ld1 {{v2.16b-v4.16b}}, [{one}], #48",
+                "ld1 {{v5.16b-v7.16b}}, [{two}], #48",
+                half_group!("0", "2"),
+                half_group!("1", "3"),
+                "subs {twos}, {twos}, #1",
+                "b.ne 2b",
+                "3:",
+                "tbz {groups}, #0, 4f",
+                "ld1 {{v2.16b-v4.16b}}, [{one}]",
+                "ld1 {{v5.16b-v7.16b}}, [{two}]",
+                half_group!("0", "2"),
+                "4:",
+                start = in(reg) tile.start(),
+                twos = inout(reg) groups / 2 => _,
+                groups = in(reg) groups,
+                pitch = in(reg) PANEL * GROUP,
+                one = inout(reg) rows => _,
+                two = inout(reg) rows.add(block) => _,
+                weights = inout(reg) tile.weights => _,
+                out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+                out("v8") one[0][0], out("v9") one[0][1], out("v10") one[1][0], out("v11") one[1][1],
+                out("v12") one[2][0], out("v13") one[2][1], out("v14") one[3][0], out("v15") one[3][1],
+                out("v16") one[4][0], out("v17") one[4][1], out("v18") one[5][0], out("v19") one[5][1],
+                out("v20") two[0][0], out("v21") two[0][1], out("v22") two[1][0], out("v23") two[1][1],
+                out("v24") two[2][0], out("v25") two[2][1], out("v26") two[3][0], out("v27") two[3][1],
+                out("v28") two[4][0], out("v29") two[4][1], out("v30") two[5][0], out("v31") two[5][1],
+                options(readonly, nostack),
+            );
+            for (i, sums) in sums.into_iter().enumerate() {
+                let sums = sums.map(|row| row.map(|sum| vcvtq_f32_s32(sum)));
+                tile.at_row((2 * pair + i) * ROWS).ending.finish::<float32x4_t, true, ROWS, 2>(sums);
+            }
         }
     }
 }

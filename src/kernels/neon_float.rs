@@ -8,6 +8,7 @@ use super::{
     PANEL, Strides,
     ending::{Ending, Spare},
     lanes::apart,
+    neon_windows,
 };
 
 /// Rows of a block.
@@ -46,6 +47,9 @@ impl Product {
                     vst1q_f32(at, vcvtq_f32_s32(vmovl_s16(vget_low_s16(eight))));
                     vst1q_f32(at.add(4), vcvtq_f32_s32(vmovl_high_s16(eight)));
                 }
+            }
+            if neon_windows::takes(self.strides, &self.ending) {
+                return neon_windows::run(self, to);
             }
             // Half of the last panel may be padding.
             if self.ending.columns > PANEL / 2 { self.rows::<4>(to) } else { self.rows::<2>(to) }

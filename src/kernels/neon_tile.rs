@@ -8,8 +8,10 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::mem::MaybeUninit;
 
-use super::ending::{Ending, Spare, levels_of_row};
-use super::{PANEL, Tile, pack::PIECE};
+use super::bounds::PIECE;
+use super::ending::{Ending, Spare};
+use super::neon_levels::*;
+use super::{PANEL, Tile};
 
 /// The most bytes of a column that are turned.
 pub(super) const DEEP: usize = 2048;
@@ -21,6 +23,10 @@ pub(super) struct Turned {
     bytes: MaybeUninit<[i8; DEEP * PANEL]>,
     /// What the sums start from, which have two lanes a column.
     start: MaybeUninit<[i32; 2 * PANEL]>,
+    /// For each piece, half of the largest sum of squares of 4 activations of a row that are 4 apart, rounded up.
+    energy: [u16; DEEP / PIECE],
+    /// How many pieces are calm, the bits of the wild one after them, and so on; no bits at the end.
+    runs: [u8; 2 * (DEEP / PIECE) + 2],
 }
 
 /// The products of 4 columns and 4 bytes of both rows: the group's weights, and its activations of each row.
@@ -134,18 +140,26 @@ macro_rules! block {
             "ld1 {{v20.4s-v23.4s}}, [{more}]",
             "ld1 {{v24.4s-v27.4s}}, [{start}]",
             "ld1 {{v28.4s-v31.4s}}, [{more}]",
-            "cbz {pieces}, 3f",
+            "9:",
+            "ldrb {run:w}, [{runs}], #1",
+            "cbz {run}, 8f",
+            // An odd number begins with the second of two.
+            "tbnz {run}, #0, 22f",
             "2:",
-            "ldrb {wild:w}, [{wilds}], #1",
             "ld4r {{v8.4s-v11.4s}}, [{one}], #16",
             "ld4r {{v12.4s-v15.4s}}, [{two}], #16",
-            "cbnz {wild:w}, 8f",
             $calm,
-            "9:",
-            "subs {pieces}, {pieces}, #1",
-            "b.ne 2b",
-            "b 3f",
+            "22:",
+            "ld4r {{v8.4s-v11.4s}}, [{one}], #16",
+            "ld4r {{v12.4s-v15.4s}}, [{two}], #16",
+            $calm,
+            "subs {run}, {run}, #2",
+            "b.gt 2b",
             "8:",
+            "ldrb {wild:w}, [{runs}], #1",
+            "cbz {wild:w}, 3f",
+            "ld4r {{v8.4s-v11.4s}}, [{one}], #16",
+            "ld4r {{v12.4s-v15.4s}}, [{two}], #16",
             $wild,
             "3:",
             "cbz {rest}, 6f",
@@ -166,10 +180,10 @@ macro_rules! block {
             "addp v23.4s, v30.4s, v31.4s",
             start = in(reg) $turned.start.as_ptr().cast::<i32>(),
             more = in(reg) $turned.start.as_ptr().cast::<i32>().add(PANEL),
-            pieces = inout(reg) $tile.depth / PIECE => _,
+            run = out(reg) _,
+            runs = inout(reg) $turned.runs.as_ptr() => _,
             rest = inout(reg) ($tile.depth % PIECE).div_ceil(8) => _,
             wild = out(reg) _,
-            wilds = inout(reg) $tile.wild => _,
             weights = inout(reg) $turned.bytes.as_ptr() => _,
             one = inout(reg) $one => _,
             two = inout(reg) $two => _,
@@ -185,7 +199,57 @@ macro_rules! block {
 
 impl Turned {
     pub(super) fn new() -> Self {
-        Turned { bytes: MaybeUninit::uninit(), start: MaybeUninit::uninit() }
+        Turned {
+            bytes: MaybeUninit::uninit(),
+            start: MaybeUninit::uninit(),
+            energy: [u16::MAX; DEEP / PIECE],
+            runs: [0; 2 * (DEEP / PIECE) + 2],
+        }
+    }
+
+    /// Looks at the activations of a product, before its panels are run.
+    ///
+    /// # Safety
+    /// As for [`Turned::run`].
+    pub(super) unsafe fn look(&mut self, tile: Tile, rows: usize) {
+        if tile.known.energy.is_null() {
+            return self.energy.fill(u16::MAX);
+        }
+        for (piece, energy) in self.energy[..tile.depth / PIECE].iter_mut().enumerate() {
+            // SAFETY: rows have so many whole pieces.
+            unsafe {
+                let mut most = vdupq_n_u16(0);
+                for row in 0..rows {
+                    let x = vld1q_s8(tile.rows.add(row * tile.depth + piece * PIECE).cast());
+                    // Two squares fit, unsigned.
+                    let squares = vmlal_high_s8(vmull_s8(vget_low_s8(x), vget_low_s8(x)), x, x);
+                    most = vmaxq_u16(most, vreinterpretq_u16_s16(squares));
+                }
+                *energy = vmaxv_u16(vrhadd_u16(vget_low_u16(most), vget_high_u16(most)));
+            }
+        }
+    }
+
+    /// Which pieces of a panel are calm.
+    unsafe fn plan(&mut self, tile: Tile) {
+        let (mut calm, mut at) = (0, 0);
+        for (piece, energy) in self.energy[..tile.depth / PIECE].iter().enumerate() {
+            // SAFETY: there are bits and 4 numbers for each piece, where they are known.
+            let wild = unsafe {
+                let mut wild = if tile.known.wild.is_null() { 15 } else { *tile.known.wild.add(piece) };
+                if wild != 0 && !tile.known.energy.is_null() {
+                    let over = vcgt_u16(vdup_n_u16(*energy), vld1_u16(tile.known.energy.add(piece).cast()));
+                    wild &= vaddv_u16(vand_u16(over, vcreate_u16(0x0008_0004_0002_0001))) as u8;
+                }
+                wild
+            };
+            calm += 1;
+            if wild != 0 {
+                self.runs[at..at + 2].copy_from_slice(&[calm - 1, wild]);
+                (calm, at) = (0, at + 2);
+            }
+        }
+        self.runs[at..at + 2].copy_from_slice(&[calm, 0]);
     }
 
     /// All rows of the first `QUADS` (2 or 4) times 4 columns of a panel; the last block overlaps the one before it and
@@ -193,16 +257,16 @@ impl Turned {
     ///
     /// # Safety
     /// `tile` must describe valid arrays for at least 2 rows of at most DEEP bytes, with room after them to read 8 bytes at a
-    /// time.
+    /// time, at which [`Turned::look`] has looked.
     pub(super) unsafe fn run<const QUADS: usize>(&mut self, tile: Tile, rows: usize) {
-        static ALL: [u8; DEEP / PIECE] = [15; DEEP / PIECE];
-        let tile = Tile { wild: if tile.wild.is_null() { ALL.as_ptr() } else { tile.wild }, ..tile };
         // SAFETY: the caller's promise.
         unsafe {
+            self.plan(tile);
             self.turn::<QUADS>(tile);
             let ending = tile.ending;
             match (ending.levels.is_null(), ending.columns >= 4 * QUADS) {
-                (false, _) => self.to_levels(tile, rows),
+                (false, _) if tile.known.fitting() => self.to_levels::<true>(tile, rows),
+                (false, _) => self.to_levels::<false>(tile, rows),
                 (true, true) => self.to_floats::<QUADS>(tile, rows),
                 (true, false) => self.to_some_floats::<QUADS>(tile, rows),
             }
@@ -323,31 +387,36 @@ impl Turned {
         }
     }
 
+    /// `FITTING`: see `neon_levels`.
     #[inline(never)]
-    unsafe fn to_levels(&self, tile: Tile, rows: usize) {
+    unsafe fn to_levels<const FITTING: bool>(&self, tile: Tile, rows: usize) {
         let mut at = tile;
         for _ in 0..rows / 2 {
             // SAFETY: 2 rows are left, and whole panels of each.
-            unsafe { at = self.two_to_levels(at) };
+            unsafe { at = self.two_to_levels::<FITTING>(at) };
         }
         if !rows.is_multiple_of(2) {
             // SAFETY: there are at least 2 rows.
-            unsafe { self.two_to_levels(tile.at_row(rows - 2)) };
+            unsafe { self.two_to_levels::<FITTING>(tile.at_row(rows - 2)) };
         }
     }
 
     /// What follows the 2 rows.
     #[inline(always)]
-    unsafe fn two_to_levels(&self, tile: Tile) -> Tile {
+    unsafe fn two_to_levels<const FITTING: bool>(&self, tile: Tile) -> Tile {
         let ending = tile.ending;
-        let (mut row_scale, mut to) = (ending.row_scale, ending.levels);
         // SAFETY: the caller's promise.
         unsafe {
             let two = tile.rows.add(tile.depth);
             let sums = self.sums::<4>(tile, tile.rows, two);
-            levels_of_row!(sums[0], ["v16" "v17" "v18" "v19"], ending, row_scale, to);
-            levels_of_row!(sums[1], ["v20" "v21" "v22" "v23"], ending, row_scale, to);
-            Tile { rows: two.wrapping_add(tile.depth), ending: Ending { row_scale, levels: to, ..ending }, ..tile }
+            if FITTING {
+                two_rows!(fitting, sums, ending);
+            } else {
+                two_rows!(any, sums, ending);
+            }
+            let levels = ending.levels.wrapping_add(2 * ending.stride);
+            let ending = Ending { row_scale: ending.row_scale.add(2), levels, ..ending };
+            Tile { rows: two.wrapping_add(tile.depth), ending, ..tile }
         }
     }
 

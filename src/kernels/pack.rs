@@ -2,6 +2,8 @@
 //! the 4 bytes of a column side by side. A group is 64 bytes and lies on a cache line.
 
 use super::Kernel;
+#[cfg(target_arch = "aarch64")]
+use super::bounds::Bounds;
 use super::lanes::{Lanes, multilanes};
 use super::levels::LIFT;
 use super::quantise::{Rows, SMALLEST, byte};
@@ -10,19 +12,13 @@ use super::quantise::{Rows, SMALLEST, byte};
 pub const PANEL: usize = 16;
 /// Rows in a group.
 pub(super) const GROUP: usize = 4;
-/// Rows in a piece, of which a bit for each 4 columns says whether its weights are large.
-#[cfg(target_arch = "aarch64")]
-pub(super) const PIECE: usize = 16;
-/// The most that the magnitudes of 4 weights can sum up to, for 4 products with activations within 127 to fit 16 bits.
-#[cfg(target_arch = "aarch64")]
-const CALM: u32 = i16::MAX as u32 / 127;
 /// The most rows of a weight matrix: above it a sum of int8 products could leave 32 bits.
 pub const MAX_DEPTH: usize = 1 << 16;
 
 /// One group: 4 rows of 16 columns.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([i8; PANEL * GROUP]);
+pub(super) struct Line(pub(super) [i8; PANEL * GROUP]);
 
 /// A packed `[depth, columns]` int8 matrix with a scale and a bias per column.
 #[derive(Clone, Default)]
@@ -35,7 +31,7 @@ pub struct Packed {
     correction: Vec<i32>,
     lift: Vec<i32>,
     #[cfg(target_arch = "aarch64")]
-    wild: std::sync::OnceLock<Vec<u8>>,
+    bounds: std::sync::OnceLock<Option<Bounds>>,
 }
 
 impl Packed {
@@ -146,7 +142,9 @@ impl Packed {
     pub fn in_steps(&self, step: f32) -> Self {
         assert!(step > 0.0, "a step of {step}");
         let [scale, bias] = [&self.scale, &self.bias].map(|values| values.iter().map(|v| v / step).collect());
-        Packed { scale, bias, ..self.clone() }
+        let mut packed = Packed { scale, bias, ..self.clone() };
+        packed.changed();
+        packed
     }
 
     /// Rows of the matrix.
@@ -189,24 +187,18 @@ impl Packed {
         &self.lift
     }
 
-    /// For each panel and each whole piece of 16 rows: bit `i` says whether some 4 weights of a column that are 4 rows apart, of
-    /// columns `4 i` to `4 i + 3`, are so large that 4 products may not fit 16 bits. Few are, as few weights come near the
-    /// largest of their column. `None` for a matrix that was packed at run time.
+    /// What ARM kernels know of the weights; `None` for a matrix that was packed at run time.
     #[cfg(target_arch = "aarch64")]
-    pub(super) fn wild(&self) -> Option<&[u8]> {
-        let pieces = self.padded_depth() / PIECE;
-        let wild = self.wild.get_or_init(|| {
-            let panels = self.lines.chunks_exact(self.depth.div_ceil(GROUP));
-            panels.flat_map(|lines| lines[..pieces * PIECE / GROUP].chunks_exact(PIECE / GROUP).map(wild)).collect()
-        });
-        (wild.len() == pieces * self.panels()).then_some(wild)
+    pub(super) fn bounds(&self) -> Option<&Bounds> {
+        let groups = self.depth.div_ceil(GROUP);
+        self.bounds.get_or_init(|| Some(Bounds::new(&self.lines, groups, &self.scale, &self.bias))).as_ref()
     }
 
     /// What is known of the weights is no longer.
     fn changed(&mut self) {
         #[cfg(target_arch = "aarch64")]
         {
-            self.wild = std::sync::OnceLock::new();
+            self.bounds = std::sync::OnceLock::new();
         }
     }
 
@@ -241,16 +233,9 @@ impl Packed {
         self.lift.resize(padded, 0);
         #[cfg(target_arch = "aarch64")]
         {
-            self.wild = std::sync::OnceLock::from(Vec::new());
+            self.bounds = std::sync::OnceLock::from(None);
         }
     }
-}
-
-/// See [`Packed::wild`].
-#[cfg(target_arch = "aarch64")]
-fn wild(piece: &[Line]) -> u8 {
-    let sum = |i: usize| piece.iter().map(|line| u32::from(line.0[i].unsigned_abs())).sum::<u32>();
-    (0..PANEL * GROUP).filter(|i| sum(*i) > CALM).fold(0, |bits, i| bits | 1 << (i / 16))
 }
 
 impl std::fmt::Debug for Packed {

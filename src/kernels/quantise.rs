@@ -68,6 +68,18 @@ impl Rows {
         assert!(depth > 0 && x.len().is_multiple_of(depth), "{} floats in rows of {depth}", x.len());
         self.reset(x.len() / depth, depth, kernel.form());
         let offset = if self.form == Form::Offset { 128 } else { 0 };
+        #[cfg(target_arch = "aarch64")]
+        if kernel.0 != super::Set::Plain && super::neon_quantise::takes(depth) {
+            let mut row = 0;
+            loop {
+                row = super::neon_quantise::rows(x, depth, &mut self.bytes, &mut self.scale, row);
+                let Some(x) = x[row * depth..].get(..depth) else { return };
+                let bytes = &mut self.bytes[row * depth..];
+                // SAFETY: there are as many bytes and a scale for this row, and SLACK bytes more; every kernel here has NEON.
+                unsafe { quantise_rows(kernel, x, depth, depth, bytes, &mut self.scale[row..=row], offset) };
+                row += 1;
+            }
+        }
         // SAFETY: `reset` made as many rows of bytes and scales as `x` has; `kernel` proves the instruction set.
         unsafe { quantise_rows(kernel, x, depth, self.depth, &mut self.bytes, &mut self.scale, offset) };
     }

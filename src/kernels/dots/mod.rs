@@ -34,10 +34,10 @@ pub(super) trait Dots: Copy {
     /// Whether the taps of a kernel stay in registers; else they are read again for each tile.
     const HELD: bool = true;
     unsafe fn start(from: *const i32) -> Self::Sums;
-    /// The same start for several results.
+    /// The same start, of which there are two, for several results.
     #[inline(always)]
-    unsafe fn starts(start: Self::Sums) -> [Self::Sums; COLUMNS] {
-        [start; COLUMNS]
+    unsafe fn starts(start: &[Self::Sums; 2]) -> [Self::Sums; COLUMNS] {
+        [start[0]; COLUMNS]
     }
     unsafe fn bytes(from: *const u8) -> Self::Bytes;
     /// `sums + x[0] w[0] + x[1] w[1] + x[2] w[2] + x[3] w[3]` in each lane.
@@ -58,6 +58,24 @@ pub(super) trait Dots: Copy {
         for (i, sums) in sums.into_iter().enumerate() {
             // SAFETY: the caller's promise.
             unsafe { Self::level(sums, ends, to.add(i * pitch)) };
+        }
+    }
+    /// [`Dots::levels`] of whole tiles: `ends[0]` and twice `ends[1]`. `_fitting` says whether all results are sure to fit 16
+    /// bits.
+    #[inline(always)]
+    unsafe fn tile(sums: [Self::Sums; COLUMNS], ends: &[Self::V; 3], _fitting: bool, to: *mut u8, pitch: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { Self::levels(sums, [ends[0], ends[1]], to, pitch) };
+    }
+    /// [`Dots::interleave`] for `count` columns, rows of which have these pitches.
+    #[inline(always)]
+    unsafe fn lay(rows: [(*const u8, usize); 4], to: *mut u8, count: usize) {
+        for column in 0..count {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let at = rows.map(|(from, pitch)| from.add(column * pitch));
+                Self::interleave(at, to.add(column * Self::CHANNELS * 4));
+            }
         }
     }
     /// Four rows of `CHANNELS` bytes, those of a channel side by side. For more than 16 it has to be written.

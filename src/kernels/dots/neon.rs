@@ -6,6 +6,7 @@ use std::array::from_fn;
 
 use super::{COLUMNS, Dots, Lanes};
 use crate::kernels::lanes::{Several, unroll};
+use crate::kernels::neon_levels::narrowed;
 
 // SAFETY of every block below: the caller promises the instruction set and the room behind pointers.
 
@@ -30,8 +31,7 @@ unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {
 /// 8 channels of two results as levels, the second `$pitch` bytes after the first; `$to` moves on by both. In `asm` because 4
 /// biases at a time are loaded where the compiler would copy each.
 macro_rules! two_as_levels {
-    ($one:expr, $two:expr, $scale:expr, $bias:expr, $to:ident, $pitch:expr) => {
-        // Narrowing and the sum hold levels as in `lanes`.
+    ($fit:ident, $one:expr, $two:expr, $scale:expr, $bias:expr, $to:ident, $pitch:expr) => {
         asm!(
             "ld1 {{v0.4s-v3.4s}}, [{bias}]",
             "scvtf {a:v}.4s, {a:v}.4s",
@@ -46,23 +46,16 @@ macro_rules! two_as_levels {
             "fcvtns v1.4s, v1.4s",
             "fcvtns v2.4s, v2.4s",
             "fcvtns v3.4s, v3.4s",
-            "sqxtn v0.4h, v0.4s",
-            "sqxtn v2.4h, v2.4s",
-            "sqxtn2 v0.8h, v1.4s",
-            "sqxtn2 v2.8h, v3.4s",
-            "movi v1.16b, #0x81",
-            "sqxtun v0.8b, v0.8h",
-            "sqxtun2 v0.16b, v2.8h",
-            "suqadd v1.16b, v0.16b",
-            "st1 {{v1.d}}[0], [{to}], {pitch}",
-            "st1 {{v1.d}}[1], [{to}], {pitch}",
+            narrowed!($fit, "0" "1" "2" "3", "4"),
+            "st1 {{v4.d}}[0], [{to}], {pitch}",
+            "st1 {{v4.d}}[1], [{to}], {pitch}",
             bias = in(reg) $bias,
             pitch = in(reg) $pitch,
             to = inout(reg) $to,
             a = inout(vreg) $one[0] => _, b = inout(vreg) $one[1] => _,
             c = inout(vreg) $two[0] => _, d = inout(vreg) $two[1] => _,
             low = in(vreg) $scale[0], high = in(vreg) $scale[1],
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _,
             options(nostack, preserves_flags),
         )
     };
@@ -82,9 +75,8 @@ impl Dots for Sdot {
     }
     /// In `asm` because 4 registers at a time are loaded where the compiler would copy each.
     #[inline(always)]
-    unsafe fn starts(start: [int32x4_t; 2]) -> [[int32x4_t; 2]; COLUMNS] {
-        let start = [start[0], start[1], start[0], start[1]];
-        let mut sums = [[start[0]; 2]; COLUMNS];
+    unsafe fn starts(start: &[[int32x4_t; 2]; 2]) -> [[int32x4_t; 2]; COLUMNS] {
+        let mut sums = [start[0]; COLUMNS];
         // SAFETY: see above.
         unsafe {
             asm!(
@@ -132,23 +124,45 @@ impl Dots for Sdot {
     }
     #[expect(unused_assignments, reason = "nothing follows the last result")]
     #[inline(always)]
-    unsafe fn levels<const N: usize>(sums: [Self::Sums; N], ends: [Several<2>; 2], mut to: *mut u8, pitch: usize) {
-        let [scale, bias] = ends.map(|end| end.0);
+    unsafe fn tile(sums: [Self::Sums; COLUMNS], ends: &[Several<2>; 3], fitting: bool, to: *mut u8, pitch: usize) {
+        let (scale, bias, mut to) = (ends[0].0, ends[1..].as_ptr(), to);
         // SAFETY: see above.
         unsafe {
-            if N == COLUMNS {
-                let bias = [bias[0], bias[1], bias[0], bias[1]];
+            if fitting {
                 unroll! { I in 0 2 4 6 => {
-                    if I < N {
-                        let [one, two] = [sums[I % N], sums[(I + 1) % N]];
-                        two_as_levels!(one, two, scale, bias.as_ptr(), to, pitch);
-                    }
+                    two_as_levels!(fitting, sums[I], sums[I + 1], scale, bias, to, pitch);
                 }}
-                return;
+            } else {
+                unroll! { I in 0 2 4 6 => {
+                    two_as_levels!(any, sums[I], sums[I + 1], scale, bias, to, pitch);
+                }}
             }
-            for (i, sums) in sums.into_iter().enumerate() {
-                Self::level(sums, ends, to.add(i * pitch));
-            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn lay(rows: [(*const u8, usize); 4], to: *mut u8, count: usize) {
+        let [a, b, c, d] = rows;
+        if count == 0 {
+            return;
+        }
+        // SAFETY: see above. In `asm` because loads advance addresses by themselves.
+        unsafe {
+            asm!(
+                "2:",
+                "ld1 {{v0.16b}}, [{a}], {by_a}",
+                "ld1 {{v1.16b}}, [{b}], {by_b}",
+                "ld1 {{v2.16b}}, [{c}], {by_c}",
+                "ld1 {{v3.16b}}, [{d}], {by_d}",
+                "subs {count}, {count}, #1",
+                "st4 {{v0.16b-v3.16b}}, [{to}], #64",
+                "b.ne 2b",
+                a = inout(reg) a.0 => _, b = inout(reg) b.0 => _, c = inout(reg) c.0 => _, d = inout(reg) d.0 => _,
+                by_a = in(reg) a.1, by_b = in(reg) b.1, by_c = in(reg) c.1, by_d = in(reg) d.1,
+                count = inout(reg) count => _,
+                to = inout(reg) to => _,
+                out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+                options(nostack),
+            );
         }
     }
     #[inline(always)]

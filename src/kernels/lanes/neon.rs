@@ -174,6 +174,7 @@ unsafe fn signed_levels(values: [float32x4_t; 4]) -> int8x16_t {
 
 /// Several registers as one.
 #[derive(Clone, Copy)]
+#[repr(transparent)]
 pub(in crate::kernels) struct Several<const N: usize>(pub(in crate::kernels) [float32x4_t; N]);
 
 impl<const N: usize> Lanes for Several<N> {

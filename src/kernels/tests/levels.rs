@@ -31,9 +31,11 @@ fn level(y: f32) -> u8 {
 #[test]
 fn products_become_the_levels_nearest_to_their_floats() {
     let mut noise = Noise(31);
-    for (rows, depth, columns) in shapes() {
-        let x = hostile(&mut noise, rows * depth);
+    for (i, (rows, depth, columns)) in shapes().into_iter().enumerate() {
+        // All results fit 16 bits, or those of some panels do, or hardly any.
+        let x = if i % 3 == 0 { noise.floats(rows * depth) } else { hostile(&mut noise, rows * depth) };
         let (bytes, bias) = (noise.bytes(depth * columns), hostile(&mut noise, columns));
+        let bias: Vec<f32> = if i % 3 == 2 { bias } else { noise.floats(columns) };
         let bias: Vec<f32> = bias.iter().map(|b| if b.is_finite() { *b } else { 0.0 }).collect();
         let scale: Vec<f32> = noise.floats(columns).iter().map(|v| v.abs() * 0.02).collect();
         let step = 0.3;
@@ -115,7 +117,9 @@ fn depthwise_of_levels_is_exact_on_every_kernel_and_from_few_rows_in_memory() {
         let x = levels(&mut noise, size[0] * size[1] * whole);
         let mut weight = noise.bytes(size_of[0] * size_of[1] * channels);
         weight.iter_mut().step_by(channels).for_each(|w| *w = if case % 2 == 0 { -128 } else { 127 });
-        let scale: Vec<f32> = noise.floats(channels).iter().map(|v| v.abs() * 0.004).collect();
+        // Some results leave 16 bits.
+        let most = if case % 3 == 1 { 0.4 } else { 0.004 };
+        let scale: Vec<f32> = noise.floats(channels).iter().map(|v| v.abs() * most).collect();
         let bias = noise.floats(channels);
         let steps = [0.25, 0.125];
         let taps = LevelTaps::new(window, &weight, &scale, &bias, steps);

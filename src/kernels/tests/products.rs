@@ -75,7 +75,7 @@ fn a_piece_is_wild_where_four_products_can_leave_16_bits() {
         for (i, weight) in weights.into_iter().enumerate() {
             bytes[(first + 4 * i) * columns + column] = weight;
         }
-        Packed::new(&bytes, depth, columns, &vec![1.0; columns], &[]).unwrap().wild().unwrap().to_vec()
+        Packed::new(&bytes, depth, columns, &vec![1.0; columns], &[]).unwrap().bounds().unwrap().wild.clone()
     };
     // 3 whole pieces of 2 panels.
     assert_eq!(wild([65, -65, 64, 64], 3, 5), [0; 6]);
@@ -83,6 +83,94 @@ fn a_piece_is_wild_where_four_products_can_leave_16_bits() {
     assert_eq!(wild([127, -128, 4, 0], 32, 19), [0, 0, 0, 0, 0, 1]);
     assert_eq!(wild([127, -128, 3, 0], 32, 19), [0; 6]);
     assert_eq!(wild([127, 127, 127, 127], 8, 0), [0; 6], "two products of each piece");
+}
+
+#[cfg(target_arch = "aarch64")]
+#[test]
+fn squares_of_weights_bound_those_of_activations_for_sums_that_fit_16_bits() {
+    let (depth, columns) = (35, 20);
+    let energy = |weight: i8| {
+        let mut bytes = vec![0; depth * columns];
+        (16..32).step_by(4).for_each(|k| bytes[(k + 3) * columns + 5] = weight);
+        let packed = Packed::new(&bytes, depth, columns, &vec![1.0; columns], &[]).unwrap();
+        packed.bounds().unwrap().energy.clone()
+    };
+    // 2 whole pieces of 2 panels; 4 of 127 times 4 of these are the most that fits, and the least that does not.
+    let half = 4 * 127 * 127 / 2;
+    assert_eq!(energy(0), [[u16::MAX; 4]; 4]);
+    assert!(u32::from(energy(64)[1][1]) >= half && u32::from(energy(65)[1][1]) < half);
+    assert_eq!(energy(65)[0], [u16::MAX; 4], "the other piece");
+    assert_eq!([0, 2, 3].map(|quad| energy(65)[1][quad]), [u16::MAX; 3], "other columns");
+}
+
+#[test]
+fn rows_of_any_depth_are_quantised_alike_and_bad_ones_spoil_no_other() {
+    let mut noise = Noise(41);
+    let strange = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e38, 1e-41, 0.0];
+    for depth in [8, 16, 17, 24, 32, 40, 48, 56, 100, 104] {
+        for count in 1..9 {
+            let mut x = noise.floats(count * depth);
+            for row in x.chunks_exact_mut(depth).skip(count % 3).step_by(2) {
+                let at = noise.size(depth) - 1;
+                row[at] = strange[noise.size(strange.len()) - 1];
+            }
+            let mut wanted = Rows::default();
+            wanted.quantise(Kernel(Set::Plain), &x, depth);
+            for kernel in Kernel::available().into_iter().filter(|kernel| kernel.form() == Form::Signed) {
+                let mut found = Rows::default();
+                found.quantise(kernel, &x, depth);
+                let (wanted, found) = (wanted.view(), found.view());
+                let bytes = count * wanted.depth;
+                assert_eq!(found.bytes[..bytes], wanted.bytes[..bytes], "{} {depth} {count}", kernel.name());
+                assert_eq!(bits(found.scale), bits(wanted.scale), "{} {depth} {count}", kernel.name());
+            }
+        }
+    }
+}
+
+/// As the first layer of a network has them: 3 rows of 3 in each of some planes, 2 apart.
+#[test]
+fn windows_that_overlap_give_the_same_bits_on_every_instruction_set() {
+    let mut noise = Noise(43);
+    for (rows, columns, planes) in [(5, 16, 3), (12, 8, 1), (13, 32, 3), (30, 24, 2), (127, 40, 3), (14, 20, 3)] {
+        let depth = planes * 9;
+        let (bias, width) = (noise.floats(columns), 2 * rows + 1);
+        let weights = Columns::new(&noise.bytes(depth * columns), depth, columns, &vec![0.05; columns], &bias).unwrap();
+        let strides = Strides { rows, row: 2, planes, plane: 3 * width, pieces: 3, piece: width, length: 3 };
+        let mut x = noise.floats(planes * strides.plane);
+        x[width] = f32::NAN;
+        let residual = noise.floats(rows * columns);
+        for (activation, residual) in [
+            (Activation::Relu6, &[][..]),
+            (Activation::Relu, &[]),
+            (Activation::None, &[]),
+            (Activation::Relu6, &residual),
+        ] {
+            let mut seen: Option<Vec<u32>> = None;
+            for kernel in fusing() {
+                let mut out = vec![0.0; rows * columns];
+                weights.multiply(kernel, &x, strides, 0, columns, Finish { activation, residual }, &mut out, columns);
+                let out = bits(&out);
+                assert_eq!(&out, seen.get_or_insert(out.clone()), "{} {strides:?} {activation:?}", kernel.name());
+            }
+        }
+    }
+}
+
+/// Columns that fill a panel by half, with few rows left after blocks of 12.
+#[test]
+fn half_panels_give_the_bits_of_the_plain_kernel() {
+    let mut noise = Noise(47);
+    for (rows, depth, columns) in [(12, 4, 8), (23, 20, 24), (48, 88, 24), (49, 300, 40), (50, 720, 8), (37, 1500, 24)]
+    {
+        let bias = noise.floats(columns);
+        let weights = Packed::new(&noise.bytes(depth * columns), depth, columns, &vec![0.1; columns], &bias).unwrap();
+        let x = noise.floats(rows * depth);
+        let wanted = bits(&product(Kernel(Set::Plain), &x, &weights));
+        for kernel in Kernel::available() {
+            assert_eq!(bits(&product(kernel, &x, &weights)), wanted, "{} {:?}", kernel.name(), (rows, depth, columns));
+        }
+    }
 }
 
 #[test]
