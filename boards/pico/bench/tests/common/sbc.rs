@@ -3,11 +3,9 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use super::root;
@@ -43,8 +41,7 @@ impl Sbc {
             .env("LINE", format!("serial,path={}", line.display()))
             .env("CONSOLE", format!("file:{}", at("console").display()))
             .stdin(Stdio::null())
-            .stderr(File::create(at("errors")).unwrap())
-            .process_group(0);
+            .stderr(File::create(at("errors")).unwrap());
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self { folder, child, ssh }
     }
@@ -70,8 +67,8 @@ impl Sbc {
 
 impl Drop for Sbc {
     fn drop(&mut self) {
-        // The script and the emulator; the script then removes what it made.
-        let _ = kill_process_group(Pid::from_child(&self.child), Signal::TERM);
+        // The emulator; the script that runs it then removes what it made, and ends.
+        let _ = Command::new("pkill").args(["-TERM", "-P", &self.child.id().to_string()]).status();
         let _ = self.child.wait();
     }
 }
