@@ -13,8 +13,8 @@ QUESTION ?= what colour is the bicycle?
 OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm64 test-machine test-systemd test-miri test-recipe test-deb try-deb test-answers test-firmware test-boards test-fleet \
-  image test-image lint doc deny bench bench-daemon bench-fleet bench-fleet-search soak stages search-million fmt bundle arm64 program deb firmware \
+.PHONY: help demo test test-arm64 test-machine test-systemd test-miri test-recipe test-deb try-deb test-answers test-answers-armhf test-firmware test-boards test-two-machines test-fleet \
+  image test-image lint doc deny bench bench-daemon bench-fleet bench-fleet-search soak stages search-million fmt bundle arm64 armhf program deb firmware \
   tools tools-arm64 tools-bundle tools-daemon tools-deb tools-fleet tools-firmware tools-image tools-machine tools-update tools-zig
 
 help: ## list the targets
@@ -75,7 +75,7 @@ tools-machine:
 	  PATH=$$PATH:/usr/sbin:/sbin command -v $$tool >/dev/null || missing=$$tool; done; \
 	[ -z "$$missing" ] || { $(call install,$(EMULATOR) busybox-static cpio kmod,what a machine is emulated with); }
 
-test-machine: tools tools-machine ## a camera and GPIO of a real kernel, in an emulated machine: stall, unplug, lines
+test-machine: tools tools-machine ## a camera, GPIO and a card of a real kernel, in an emulated machine: stall, unplug, lines
 	@$(CARGO) build $(PROFILE) --example machine
 	@tests/machine/run.sh "$${CARGO_TARGET_DIR:-target}/release/examples/machine"
 
@@ -208,21 +208,32 @@ bundle: tools ## check every hash and stored answer of the default bundle
 # ---- For boards -------------------------------------------------------------------------------------------------------
 # zig links against glibc 2.17, so that old systems run it too; JetPack 4 (Ubuntu 18.04) has 2.27.
 ZIG     ?= $(TARGET)/zig
-A64     := $(TARGET)/arm64/aarch64-unknown-linux-gnu/release/lookout
+A64     := $(TARGET)/aarch64-unknown-linux-gnu/release/lookout
+A32     := $(TARGET)/armv7-unknown-linux-gnueabihf/release/lookout
 ARCH    ?= $(shell dpkg --print-architecture 2>/dev/null || echo amd64)
 HOST    := $(shell dpkg --print-architecture 2>/dev/null)
 DEBS    := $(TARGET)/debian
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
 arm64: tools tools-zig ## the program for 64-bit boards, for systems from glibc 2.17 on
-	PATH="$(abspath $(ZIG))/bin:$$PATH" $(CARGO) zigbuild $(PROFILE) --target aarch64-unknown-linux-gnu.2.17 --target-dir $(TARGET)/arm64
-	@newest=$$(readelf -V $(A64) | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -Vu | tail -1); \
-	echo "$(A64): $$(stat -c %s $(A64)) bytes, needs glibc $$newest"; \
-	[ "$$(printf '%s\n2.17\n' "$$newest" | sort -V | tail -1)" = 2.17 ] || { echo 'that is newer than 2.17' >&2; exit 1; }
+	@$(call cross,aarch64-unknown-linux-gnu,$(A64))
+
+# It is not for use yet: boards/debian/README.md.
+armhf: tools tools-zig ## the program for 32-bit boards with an ARMv7, whose answers are wrong yet
+	@$(call cross,armv7-unknown-linux-gnueabihf,$(A32))
+
+# Builds the program for the target $(1); $(2) is what comes of it. From a folder that zig does not lie under: else it names its
+# headers from here, and they are looked for from elsewhere.
+define cross
+rustup target list --installed | grep -qx $(1) || rustup target add $(1) || exit 1; \
+(cd boards && PATH="$(abspath $(ZIG))/bin:$$PATH" $(CARGO) zigbuild $(PROFILE) --target $(1).2.17 --target-dir $(TARGET)) || exit 1; \
+newest=$$(readelf -V $(2) | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -Vu | tail -1); \
+echo "$(2): $$(stat -c %s $(2)) bytes, needs glibc $$newest"; \
+[ "$$(printf '%s\n2.17\n' "$$newest" | sort -V | tail -1)" = 2.17 ] || { echo 'that is newer than 2.17' >&2; exit 1; }
+endef
 
 tools-zig: $(ZIG)/bin/cargo-zigbuild
 	@command -v readelf >/dev/null || { $(call install,binutils,readelf); }
-	@rustup target list --installed | grep -qx aarch64-unknown-linux-gnu || rustup target add aarch64-unknown-linux-gnu
 
 $(ZIG)/bin/cargo-zigbuild: boards/debian/requirements.txt
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || { $(call install,python3-venv,the module venv); }
@@ -234,8 +245,10 @@ PROGRAM  = $(if $(filter $(HOST),$(ARCH)),$(TARGET)/release/lookout,$(A64))
 PACKAGE  = boards/debian/build.sh $(ARCH) $(PROGRAM) $(TARGET)/release/lookout
 
 # The program for ARCH, and the one for this machine, which prints the manual.
-program: tools $(if $(filter $(HOST),$(ARCH)),,arm64)
-	@case $(ARCH) in $(HOST) | arm64) ;; *) echo 'packages are made for this machine and for arm64' >&2; exit 1 ;; esac
+program: tools $(if $(filter $(HOST),$(ARCH)),,$(filter arm64,$(ARCH)))
+	@case $(ARCH) in $(HOST) | arm64) ;; \
+	armhf) echo 'there is no package for armhf: the program there gives wrong answers, see boards/debian/README.md' >&2; exit 1 ;; \
+	*) echo 'packages are made for this machine and for arm64, not for $(ARCH)' >&2; exit 1 ;; esac
 	@command -v readelf >/dev/null || { $(call install,binutils,readelf); }
 	@$(CARGO) build $(PROFILE)
 
@@ -257,9 +270,10 @@ try-deb: tools-deb
 
 # Builds the program for arm64 first: 17 minutes of a core.
 test-boards: ## the long tests: the firmware, the package and the program for arm64, emulated
-	@$(MAKE) --no-print-directory test-firmware FIRMWARE_OPTIONS=--include-ignored
+	@$(MAKE) --no-print-directory test-firmware FIRMWARE_OPTIONS='--include-ignored --skip two_machines'
 	@$(MAKE) --no-print-directory test-deb ARCH=arm64
 	@$(MAKE) --no-print-directory test-answers
+	@$(MAKE) --no-print-directory test-two-machines
 	@$(MAKE) --no-print-directory test-image
 
 # An image, and what its tests need. BOARD=raspberry-pi; OPTIONS="--settings FILE --update-key FILE".
@@ -282,6 +296,15 @@ image: tools-image ## the image of a card, made as root; BOARD=qemu-virt or rasp
 	@$(MAKE) --no-print-directory deb ARCH=arm64
 	@mkdir -p $(IMAGES)
 	@$(IMAGE) --out $(IMAGES)/lookout-$(BOARD).img
+
+# The image is made where there is none of this package.
+test-two-machines: tools-image firmware ## a microcontroller wired to a single-board computer, both emulated: motion, answer, event
+	@[ -s $(DEB64) ] || $(MAKE) --no-print-directory deb ARCH=arm64
+	@$(CARGO) build $(PROFILE)
+	@[ $(IMAGES)/lookout-qemu-virt.img -nt $(DEB64) ] || { mkdir -p $(IMAGES) && \
+	  $(LOOKOUT) flash image --board qemu-virt --deb $(DEB64) --cache $(IMAGES)/cache --out $(IMAGES)/lookout-qemu-virt.img; }
+	@export LOOKOUT='$(TARGET)/release/lookout' FIRMWARE='$(FIRMWARE)' IMAGE='$(IMAGES)/lookout-qemu-virt.img'; \
+	  $(PICO) test --profile host --locked --package lookout-bench-pico --test two_machines -- --include-ignored --nocapture
 
 # CUTS is how often the power is cut while an update is installed: 50 for the full run, an hour and more.
 CUTS ?= 3
@@ -306,10 +329,18 @@ test-answers: arm64 tools-arm64 tools-deb ## the arm64 program's answers on emul
 	@[ -d $(DEBS)/arm64-root ] || { mkdir -p $(DEBS)/arm64-root && tar -xf $(DEBS)/debian-arm64.tar -C $(DEBS)/arm64-root; }
 	@boards/debian/answers.sh $(A64) $(TARGET)/release/lookout $(DEBS)/arm64-root $(foreach pair,$(ARM64),$(firstword $(subst :, ,$(pair))))
 
+# The processor of a Raspberry Pi 2.
+test-answers-armhf: ARCH := armhf
+test-answers-armhf: armhf tools-deb ## the same for the 32-bit program, which has the plain kernels only; it fails yet
+	@$(CARGO) build $(PROFILE)
+	@boards/debian/chroot.sh armhf $(DEBS)/debian-armhf.tar
+	@[ -d $(DEBS)/armhf-root ] || { mkdir -p $(DEBS)/armhf-root && tar -xf $(DEBS)/debian-armhf.tar -C $(DEBS)/armhf-root; }
+	@EMULATOR=qemu-arm-static boards/debian/answers.sh $(A32) $(TARGET)/release/lookout $(DEBS)/armhf-root cortex-a7
+
 tools-deb:
 	@command -v mmdebstrap >/dev/null || { $(call install,mmdebstrap,what a fresh Debian is made with); }
 	@command -v lintian >/dev/null || { $(call install,lintian,the checker of packages); }
-	@[ "$(ARCH)" = "$(HOST)" ] || command -v qemu-aarch64-static >/dev/null || { $(call install,qemu-user-static,the emulator); }
+	@[ "$(ARCH)" = "$(HOST)" ] || { command -v qemu-aarch64-static && command -v qemu-arm-static; } >/dev/null || { $(call install,qemu-user-static,the emulator); }
 
 tools-update:
 	@command -v busybox >/dev/null || { $(call install,busybox-static,the shell that a board starts with); }

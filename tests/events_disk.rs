@@ -135,9 +135,12 @@ const DISK: &str = "LOOKOUT_TEST_DISK";
 #[test]
 fn child_on_a_small_disk() {
     let Ok(job) = std::env::var(DISK) else { return };
-    let (kind, folder) = job.split_once(' ').expect("two words");
+    let (kind, folder) = job.rsplit_once(' ').expect("two words");
     let folder = Path::new(folder);
     let memory = folder.join("memory");
+    if let Some(lacks) = kind.strip_prefix("start ") {
+        return start_on_a_full_disk(&memory, lacks);
+    }
     let store = open(&memory);
     let mut id = 0;
     let mut record = || {
@@ -170,6 +173,69 @@ fn child_on_a_small_disk() {
     }
 }
 
+/// Leaves no room on the disk, of the kind that `lacks` names. Returns what has to go for there to be room again.
+fn fill(folder: &Path, lacks: &str) -> Vec<std::path::PathBuf> {
+    let mut fillers = Vec::new();
+    if lacks == "names" {
+        let filler = |number: u32| folder.join(format!("filler{number}"));
+        fillers.extend((0..).map(filler).take_while(|path| fs::File::create(path).is_ok()));
+    } else {
+        let filler = folder.join("filler");
+        let mut file = fs::File::create(&filler).unwrap();
+        while std::io::Write::write_all(&mut file, &[7; 4_096]).is_ok() {}
+        fillers.push(filler);
+    }
+    assert!(!fillers.is_empty());
+    fillers
+}
+
+/// A memory that was closed is opened where SQLite has no room for its log and its shared memory; then one that there never was.
+fn start_on_a_full_disk(memory: &Path, lacks: &str) {
+    let folder = memory.parent().unwrap();
+    let store = open(memory);
+    for id in 1..=3 {
+        store.record(&begin(id)).unwrap();
+    }
+    store.record(&report(3, 1, Phase::End, now_ms())).unwrap();
+    store.set_setting("armed", "false").unwrap();
+    store.close().unwrap();
+    drop(store);
+    let fresh = folder.join("fresh");
+    fs::create_dir(&fresh).unwrap();
+    let fillers = fill(folder, lacks);
+
+    let store = open(memory);
+    let status = store.status();
+    assert!(!status.writable && status.note.as_ref().is_some_and(|note| note.contains("full")), "{status:?}");
+    assert_eq!((status.events, status.outbox, store.last_id()), (3, 4, EventId(3)));
+    assert_eq!(store.setting("armed").unwrap().as_deref(), Some("false"), "what was set is in force");
+    assert_eq!(store.unfinished().unwrap().len(), 2);
+    assert!(store.get(EventId(1)).unwrap().is_some() && store.snapshot(EventId(1)).unwrap().is_some());
+    assert!(store.record(&begin(4)).unwrap_err().message().contains("full"));
+    let now = waiting(&store);
+    let made = open(&fresh);
+    assert!(!made.status().writable);
+    assert_eq!((made.setting("armed").unwrap(), made.unfinished().unwrap().len()), (None, 0));
+    made.record(&begin(1)).unwrap_err();
+    assert_eq!((now, waiting(&made)), (vec![1, 2, 3, 3, 4], vec![1]), "the broker can have them");
+
+    for filler in &fillers {
+        fs::remove_file(filler).unwrap();
+    }
+    wait_for("the memory is written again", || store.status().writable && store.status().events == 4);
+    wait_for("the memory is made", || made.status().writable && made.status().events == 1);
+    for store in [&store, &made] {
+        assert_eq!(store.status().note, None);
+        store.close().unwrap();
+    }
+    drop((store, made));
+    assert_eq!(open(memory).status().events, 4);
+    assert_eq!(open(&fresh).status().events, 1);
+    let left: Vec<_> = [memory, &fresh].into_iter().flat_map(|folder| fs::read_dir(folder).unwrap()).collect();
+    let foreign = |name: &str| !["events.db", "events.db-wal", "events.db-shm"].contains(&name);
+    assert!(!left.iter().any(|entry| foreign(entry.as_ref().unwrap().file_name().to_str().unwrap())), "{left:?}");
+}
+
 /// Runs the child by a shell, which prepares its disk first.
 fn on_a_small_disk(kind: &str, folder: &Path, prepare: &str, shell: &[&str]) -> std::process::Output {
     Command::new(shell[0])
@@ -196,6 +262,23 @@ fn a_real_disk_that_is_full_is_survived() {
     }
     let output = on_a_small_disk("tmpfs", folder.path(), &mount, &inside);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_lookout_starts_on_a_disk_that_has_no_room_and_knows_what_it_knew() {
+    for (lacks, options) in [("blocks", "size=4m"), ("names", "size=4m,nr_inodes=40")] {
+        let folder = tempfile::tempdir().unwrap();
+        let mount = format!("mount -t tmpfs -o {options} tmpfs '{}'", folder.path().display());
+        let inside = ["unshare", "--map-root-user", "--mount", "sh"];
+        let kind = format!("start {lacks}");
+        if on_a_small_disk(&kind, folder.path(), &format!("{mount} && exit 77"), &inside).status.code() != Some(77) {
+            eprintln!("no disk can be mounted here: a start on a full one was not tested");
+            return;
+        }
+        let output = on_a_small_disk(&kind, folder.path(), &mount, &inside);
+        let told = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{lacks}: {}", String::from_utf8_lossy(&told));
+    }
 }
 
 #[test]

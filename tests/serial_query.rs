@@ -58,6 +58,29 @@ fn every_question_is_answered_on_the_command_line() {
 }
 
 #[test]
+fn a_lookout_that_is_slow_is_told_from_nobody() {
+    let wire = Wire::new(Faults::default());
+    let served = serve(&wire.lookout, ScriptedDesk::new());
+    served.wait_until_up();
+    served.desk.hold(true);
+    let ask = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lookout"));
+        command.args(["query", "--timeout", "3s", "--serial"]).arg(&wire.client).arg("caption").output().unwrap()
+    };
+    let told = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let slow = ask();
+    assert_eq!(slow.status.code(), Some(1), "{}", told(&slow));
+    for words in
+        ["has a lookout that has not answered within 3 s", "a look takes it 0.0 s", "--timeout 5m", "`patience`"]
+    {
+        assert!(told(&slow).contains(words), "{words} is not in {}", told(&slow));
+    }
+    drop(served);
+    let silent = ask();
+    assert!(told(&silent).contains("nobody answers on") && told(&silent).contains("same speed"), "{}", told(&silent));
+}
+
+#[test]
 fn events_are_printed_as_they_come() {
     let wire = Wire::new(Faults::default());
     let served = serve(&wire.lookout, ScriptedDesk::new());

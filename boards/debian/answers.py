@@ -12,8 +12,8 @@ def labels(reply):
     return {found["label"]: found["score"] for found in reply["labels"]}
 
 
-def main(native, arm64, cpu, seconds):
-    wanted, found = ({(reply := json.loads(line))["task"]: reply for line in open(path)} for path in (native, arm64))
+def main(native, emulated, cpu, seconds):
+    wanted, found = ({(reply := json.loads(line))["task"]: reply for line in open(path)} for path in (native, emulated))
     ours, theirs = labels(wanted["label"]), labels(found["label"])
     assert ours.keys() == theirs.keys(), (ours, theirs)
     score = max(abs(ours[label] - theirs[label]) for label in ours)

@@ -1,10 +1,10 @@
 #!/bin/bash
-# Asks the arm64 program and this machine's the same questions on emulated processors, and compares the answers.
-# usage: boards/debian/answers.sh ARM64-PROGRAM NATIVE-PROGRAM ROOT CPU...
-# ROOT is where the C library for arm64 lies. QUICK=1 compares labels and boxes on the processors after the first one.
+# Asks another machine's program and this machine's the same questions on emulated processors, and compares the answers.
+# usage: [EMULATOR=qemu-arm-static] boards/debian/answers.sh PROGRAM NATIVE-PROGRAM ROOT CPU...
+# ROOT is where the program's C library lies. QUICK=1 compares labels and boxes on the processors after the first one.
 set -euo pipefail
 
-arm64=$1 native=$2 root=$3
+program=$1 native=$2 root=$3
 shift 3
 picture=models/demo.jpg
 questions() { # PROGRAM...
@@ -17,7 +17,7 @@ trap 'rm -rf "$work"' EXIT
 questions "$native" > "$work/native"
 for cpu in "$@"; do
   begin=$SECONDS
-  questions qemu-aarch64-static -cpu "$cpu" -L "$root" "$arm64" > "$work/arm64"
-  python3 "$(dirname "$0")/answers.py" "$work/native" "$work/arm64" "$cpu" "$((SECONDS - begin))"
+  questions "${EMULATOR:-qemu-aarch64-static}" -cpu "$cpu" -L "$root" "$program" > "$work/emulated"
+  python3 "$(dirname "$0")/answers.py" "$work/native" "$work/emulated" "$cpu" "$((SECONDS - begin))"
   [ -z "${QUICK:-}" ] || short=1
 done

@@ -18,7 +18,7 @@ listing() {
     grep -vE '^etc/(passwd|shadow|group|gshadow|subuid|subgid)-?$|^etc/ld.so.cache$|^var/lib/(systemd|private)(/|$)' | sort)
 }
 
-[ "$arch" = "$(dpkg --print-architecture)" ] || "$here/emulate.sh"
+[ "$arch" = "$(dpkg --print-architecture)" ] || "$here/emulate.sh" "$arch"
 tar -xf "$base" -C "$root"
 mount -t proc proc "$root/proc"
 cp "$package" "$root/tmp/package.deb"

@@ -35,7 +35,8 @@ pub(super) fn end_unfinished(store: &EventStore, to_mqtt: bool) -> Result<usize>
     for event in &unfinished {
         let at_ms = unix_ms().max(event.at_ms);
         let event = Event { sequence: event.sequence + 1, phase: Phase::End, at_ms, ..event.clone() };
-        store.record(&Report { event, jpeg: None, embedding: None, to_mqtt, to_serial: false })?;
+        // What is not on the disk yet is in memory, and the store has said so.
+        let _ = store.record(&Report { event, jpeg: None, embedding: None, to_mqtt, to_serial: false });
     }
     Ok(unfinished.len())
 }

@@ -258,6 +258,7 @@ impl Kernel {
     /// `ending` must describe a result with room for as many rows as there are, and for the columns of `panels`, of which
     /// there is at least one.
     unsafe fn multiply_into(self, rows: View, weights: &Packed, panels: Range<usize>, ending: Ending) {
+        #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(unused_variables))]
         let count = rows.count();
         assert_eq!(rows.depth, weights.padded_depth(), "depth of the activations and of the weights");
         let (form, signed) = (rows.form, self.form() == Form::Signed);

@@ -162,7 +162,7 @@ impl Watch {
             crossbeam_channel::RecvTimeoutError::Timeout => Error::new(
                 Code::Stopped,
                 format!("no answer came within {} s", patience.as_secs_f32()),
-                "ask again, or give it more time",
+                "ask again, or let it take longer: `patience` of the link in its configuration",
             ),
             crossbeam_channel::RecvTimeoutError::Disconnected => gone(),
         })?

@@ -8,10 +8,11 @@ PATH=$PATH:/usr/sbin:/sbin
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The kernel and its drivers for a camera (vivid) and for GPIO (hid-cp2112, with a program as the adapter by uhid), and
-# the list by which modprobe finds them.
+# The kernel and its drivers for a camera (vivid), for GPIO (hid-cp2112, with a program as the adapter by uhid) and for a
+# card (virtio_blk), and the list by which modprobe finds them.
 fetch_kernel() {
-  if [ -f "$kept/vmlinuz" ]; then return; fi
+  if [ -f "$kept/vmlinuz" ] && grep -q virtio_blk "$kept"/lib/modules/*/modules.dep; then return; fi
+  rm -rf "$kept/vmlinuz" "$kept/lib"
   package=$(apt-cache depends "linux-image-$flavour" | awk '/Depends: linux-image-/ { print $2; exit }')
   if [ -z "$package" ]; then
     echo "$0: apt knows no linux-image-$flavour: run apt-get update" >&2
@@ -22,14 +23,15 @@ fetch_kernel() {
   mkdir -p "$work/kernel" "$kept"
   dpkg-deb --fsys-tarfile "$work/$package"_*.deb |
     tar -x -C "$work/kernel" --wildcards './boot/vmlinuz-*' './lib/modules/*/kernel/drivers/media/*' \
-      './lib/modules/*/kernel/drivers/video/*' './lib/modules/*/kernel/drivers/hid/*' './lib/modules/*/modules.*'
+      './lib/modules/*/kernel/drivers/video/*' './lib/modules/*/kernel/drivers/hid/*' \
+      './lib/modules/*/kernel/drivers/virtio/*' './lib/modules/*/kernel/drivers/block/*' './lib/modules/*/modules.*'
   version=$(ls "$work/kernel/lib/modules")
   depmod -b "$work/kernel" "$version"
   from=$work/kernel/lib/modules/$version
   to=$kept/lib/modules/$version
   mkdir -p "$to"
   cp "$from"/modules.builtin* "$from/modules.order" "$to/"
-  for wanted in vivid uhid hid-cp2112; do
+  for wanted in vivid uhid hid-cp2112 virtio_pci virtio_blk; do
     for module in $(grep "/$wanted\.ko" "$from/modules.dep" | tr -d ':'); do
       mkdir -p "$to/$(dirname "$module")"
       cp "$from/$module" "$to/$module"

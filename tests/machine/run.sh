@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs a program in an emulated machine with a camera and GPIO: Debian's kernel, and its drivers.
+# Runs a program in an emulated machine with a camera, GPIO and a card: Debian's kernel, and its drivers.
 # usage: [ONLY="NAME..."] tests/machine/run.sh PROGRAM [FOLDER]
 # The kernel is fetched once, by apt, and what is needed of it is kept in FOLDER (target/machine).
 set -eu
@@ -25,8 +25,11 @@ mount -t debugfs debug /sys/kernel/debug
 modprobe vivid n_devs=1 node_types=0x1
 modprobe uhid
 modprobe hid-cp2112
+modprobe virtio_pci
+modprobe virtio_blk
 RUST_BACKTRACE=1 /bin/program $(cat /only)
 poweroff -f
 INIT
 chmod +x "$root/init"
-boot "$root" 768 900 'MACHINE PASSED'
+truncate -s 64M "$work/card"
+boot "$root" 768 900 'MACHINE PASSED' -drive "if=none,id=card,file=$work/card,format=raw" -device virtio-blk-pci,drive=card

@@ -7,10 +7,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use super::aside::with_end;
-use super::trouble::{cause, is_damage};
+use super::trouble::{cause, is_damage, is_full, needs_room};
 
 /// Name of the database in its folder.
 pub(super) const FILE: &str = "events.db";
@@ -64,6 +65,8 @@ const PROBES: [&str; 7] = [
     "SELECT max(place + at_ms), max(message) FROM (SELECT * FROM outbox ORDER BY place LIMIT 1)",
 ];
 
+const NO_TABLES: &str = "it has no tables";
+
 /// Why a file could not be opened.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -109,28 +112,61 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Refusal> {
     Ok(conn)
 }
 
+/// A connection that reads.
+pub(super) struct Reading {
+    pub(super) conn: Connection,
+    /// Nobody else can use the file meanwhile: it is not to be kept.
+    pub(super) alone: bool,
+}
+
 /// Opens the database for reading, beside whoever writes it.
-pub(super) fn open_reader(path: &Path) -> Result<Connection, Refusal> {
+pub(super) fn open_reader(path: &Path) -> Result<Reading, Refusal> {
     let open = |name: &Path, more: OpenFlags| {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
-        let conn = Connection::open_with_flags(name, flags)?;
+        let alone = more.contains(OpenFlags::SQLITE_OPEN_READ_WRITE);
+        let conn = Connection::open_with_flags(name, OpenFlags::SQLITE_OPEN_NO_MUTEX | more)?;
         conn.busy_timeout(Duration::from_secs(5))?;
         conn.pragma_update(None, "temp_store", "MEMORY")?;
+        if alone {
+            conn.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
+            conn.pragma_update(None, "query_only", true)?;
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        }
         match version(&conn)? {
-            0 => Err(Refusal::Damaged("it has no tables".to_owned())),
-            _ => Ok(conn),
+            0 => Err(Refusal::Damaged(NO_TABLES.to_owned())),
+            _ => Ok(Reading { conn, alone }),
         }
     };
-    match open(path, OpenFlags::empty()) {
+    let opened = match open(path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
+        // The log is read by way of shared memory, a file for which there is no room. Whoever has the database alone needs
+        // none; its lock is one for writing.
+        Err(Refusal::Sql(error)) if needs_room(&error) && is_full(path) => {
+            open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        }
+        other => other,
+    };
+    match opened {
         Err(Refusal::Sql(error))
             if matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
                 && fs::metadata(with_end(path, "-wal")).map_or(0, |meta| meta.len()) == 0 =>
         {
-            // A reader that may not write the folder cannot share the log. There is none: nobody writes.
-            open(&unchanging(path), OpenFlags::SQLITE_OPEN_URI)
+            // A reader that may not write the folder, or finds no room in it, cannot share the log. There is none: nobody writes.
+            let reading = open(&unchanging(path), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?;
+            Ok(Reading { alone: is_full(path), ..reading })
         }
         other => other,
     }
+}
+
+/// Whether the file was never finished, as where there was no room for it.
+pub(super) fn is_unmade(path: &Path) -> bool {
+    !path.exists() || matches!(open_reader(path), Err(Refusal::Damaged(cause)) if cause == NO_TABLES)
+}
+
+/// A memory in which nothing is, to be read in place of one that was never finished.
+pub(super) fn nothing() -> Result<Reading, Refusal> {
+    let conn = Connection::open_in_memory()?;
+    migrate(&conn, 0)?;
+    Ok(Reading { conn, alone: true })
 }
 
 /// The name by which SQLite opens a file without looking whether somebody writes it.

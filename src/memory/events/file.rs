@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::{Code, Error, Result};
 
 use super::aside::set_aside;
-use super::database::{Counts, Refusal, open_writer};
+use super::database::{Counts, Refusal, is_unmade, open_writer};
 use super::keep::Clock;
 use super::read::newer;
 use super::shared::{Hand, Shared, closed, unix_ms};
@@ -69,14 +69,30 @@ impl Shared {
             // SQLite syncs the file, not the name of a new one.
             let _ = File::open(folder).and_then(|folder| folder.sync_all());
         }
-        let counts = Counts::of(&conn)?;
+        self.count(hand, &Counts::of(&conn)?);
+        hand.writer = Some(Writer::new(conn));
+        self.reader.unmade.store(false, Relaxed);
+        Ok(())
+    }
+
+    /// The file cannot be written at the start: reads what it holds, so that ids and places go on from there.
+    pub(super) fn recall(&self, hand: &mut Hand) {
+        if is_unmade(&self.path) {
+            self.reader.unmade.store(true, Relaxed);
+            return;
+        }
+        // What cannot be read either is told with every read.
+        if let Ok(counts) = self.reader.with("the memory of events cannot be read", Counts::of) {
+            self.count(hand, &counts);
+        }
+    }
+
+    fn count(&self, hand: &mut Hand, counts: &Counts) {
         self.events.store(counts.events, Relaxed);
         self.waiting.store(counts.waiting, Relaxed);
         self.last_id.fetch_max(counts.last_id, Relaxed);
         hand.next_place = hand.next_place.max(Some(counts.last_place + 1));
         hand.clock = Clock::new(counts.newest_ms, unix_ms(), self.born.elapsed());
-        hand.writer = Some(Writer::new(conn));
-        Ok(())
     }
 
     /// The file turned out to be damaged while it was in use.

@@ -24,6 +24,11 @@
 //! third sync (the file and its folder) for each event, could be there without their event or the other way round, and
 //! their size would have to be counted by walking folders. Nothing is written when nothing happens.
 //!
+//! # A disk without room
+//! What cannot be written waits in memory and is written when there is room, whether the disk fills up meanwhile or is full at the
+//! start. SQLite then cannot even make its shared memory, so reads are done by whoever has the file alone for that moment,
+//! or in an empty memory where the file was never finished: what was set and kept before is known all the same.
+//!
 //! # Limits
 //! | what | bound |
 //! |---|---|

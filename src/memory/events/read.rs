@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::watch::{Event, EventId};
 use crate::{Code, Error, Result};
 
-use super::database::{self, Refusal};
+use super::database::{self, Reading, Refusal};
 use super::search::Search;
 use super::trouble::{is_damage, trouble};
 use super::write::signed;
@@ -38,6 +38,8 @@ pub struct EventReader {
     pub(super) search: Search,
     /// A reader has met damage.
     damaged: AtomicBool,
+    /// The file was never finished: nothing is in it.
+    pub(super) unmade: AtomicBool,
 }
 
 struct Idle {
@@ -58,8 +60,8 @@ impl EventReader {
             ));
         }
         let reader = Self::at(path, super::MemoryConfig::default().search_bytes.as_u64());
-        let conn = reader.connect()?;
-        reader.give_back(0, conn);
+        let reading = reader.connect()?;
+        reader.give_back(0, reading);
         Ok(reader)
     }
 
@@ -69,6 +71,7 @@ impl EventReader {
             idle: Mutex::new(Idle { age: 0, connections: Vec::new() }),
             search: Search::new(search_bytes),
             damaged: AtomicBool::new(false),
+            unmade: AtomicBool::new(false),
         }
     }
 
@@ -167,13 +170,13 @@ impl EventReader {
             let mut idle = self.idle();
             (idle.age, idle.connections.pop())
         };
-        let conn = match idle {
-            Some(conn) => conn,
+        let reading = match idle {
+            Some(conn) => Reading { conn, alone: false },
             None => self.connect()?,
         };
-        match work(&conn) {
+        match work(&reading.conn) {
             Ok(value) => {
-                self.give_back(age, conn);
+                self.give_back(age, reading);
                 Ok(value)
             }
             Err(error) => {
@@ -209,8 +212,10 @@ impl EventReader {
         self.idle().connections.clear();
     }
 
-    fn connect(&self) -> Result<Connection> {
-        database::open_reader(&self.path).map_err(|refusal| match refusal {
+    fn connect(&self) -> Result<Reading> {
+        let unmade = self.unmade.load(Ordering::Relaxed);
+        let opened = if unmade { database::nothing() } else { database::open_reader(&self.path) };
+        opened.map_err(|refusal| match refusal {
             Refusal::Newer(version) => newer(&self.path, version),
             Refusal::Damaged(cause) => {
                 self.damaged.store(true, Ordering::Relaxed);
@@ -221,9 +226,9 @@ impl EventReader {
         })
     }
 
-    fn give_back(&self, age: u64, conn: Connection) {
+    fn give_back(&self, age: u64, Reading { conn, alone }: Reading) {
         let mut idle = self.idle();
-        if idle.age == age && idle.connections.len() < IDLE {
+        if !alone && idle.age == age && idle.connections.len() < IDLE {
             idle.connections.push(conn);
         }
     }

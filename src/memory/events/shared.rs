@@ -19,7 +19,7 @@ use super::matrix::Mark;
 use super::outbox;
 use super::pending::{MOST_REPORTS, Pending};
 use super::read::{EventReader, newer};
-use super::trouble::trouble;
+use super::trouble::{is_full, trouble};
 use super::write::{Stored, Writer, checked};
 
 /// Pauses between attempts to write a disk that refuses.
@@ -118,10 +118,16 @@ impl Shared {
                 Err(Refusal::Sql(error)) => {
                     use rusqlite::ErrorCode::{CannotOpen, PermissionDenied, ReadOnly};
                     let told = trouble("the memory of events cannot be opened", &shared.path, &error);
-                    if let Some(CannotOpen | PermissionDenied | ReadOnly) = error.sqlite_error_code() {
-                        return Err(told);
+                    match error.sqlite_error_code() {
+                        Some(CannotOpen) if is_full(&shared.path) => {}
+                        Some(CannotOpen | PermissionDenied | ReadOnly) => return Err(told),
+                        _ => {}
                     }
                     shared.in_trouble(&mut hand, &told);
+                    shared.recall(&mut hand);
+                    log::warn!(
+                        "events are kept in memory until the disk can be written, {MOST_REPORTS} reports at most"
+                    );
                 }
             }
         }

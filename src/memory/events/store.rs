@@ -1,6 +1,7 @@
 //! The store: all of the memory behind one door.
 
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -31,13 +32,17 @@ pub struct EventStore {
 impl EventStore {
     /// Opens the memory in `folder`, and makes both where they are missing. A damaged file is put aside as
     /// `events.db.bad`, and an empty one takes its place; [`EventStore::status`] says so. A disk that is full is no error
-    /// here. Errors where another process writes this memory, where a newer lookout has written it, or where the folder
+    /// here, unless there is no room for the folder. Errors where another process writes this memory, where a newer lookout has written it, or where the folder
     /// cannot be used.
     pub fn open(folder: &Path, config: &MemoryConfig) -> Result<Self> {
         config.check()?;
         let unusable = |error: &std::io::Error| {
             let message = format!("the folder {} cannot hold the memory of events: {error}", folder.display());
-            Error::new(Code::Memory, message, "name a folder that this user may write into")
+            let help = match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on the disk",
+                _ => "name a folder that this user may write into",
+            };
+            Error::new(Code::Memory, message, help)
         };
         fs::create_dir_all(folder).map_err(|error| unusable(&error))?;
         let lock = File::open(folder).map_err(|error| unusable(&error))?;

@@ -111,7 +111,8 @@ impl Client {
         self.next_id
     }
 
-    /// Tells `message` until `pick` takes something that comes back. A failure of this id is the answer too.
+    /// Tells `message` until `pick` takes something that comes back. A failure of this id is the answer too. A lookout that
+    /// has a question, whose id this is, is asked meanwhile whether it is there, so that slow is told from silent.
     fn exchange<T>(
         &mut self,
         id: Option<u32>,
@@ -119,9 +120,18 @@ impl Client {
         mut pick: impl FnMut(Message) -> Option<T>,
     ) -> Result<T> {
         let end = Instant::now() + self.patience;
-        let mut gone = None;
+        let (mut gone, mut there, mut told) = (None, None, false);
         while Instant::now() < end {
-            match self.attempt(id, message, &mut pick, end) {
+            let ping = id.filter(|_| told).map(|_| Message::Ping { nonce: self.id() });
+            told = true;
+            let mut pick = |message| match message {
+                Message::Status(status) if id.is_some() => {
+                    there = Some(status);
+                    None
+                }
+                message => pick(message),
+            };
+            match self.attempt(id, &[Some(message), ping.as_ref()], &mut pick, end) {
                 Ok(Some(answer)) => return Ok(answer),
                 Ok(None) => {}
                 Err(Stop::Refused(error)) => return Err(error),
@@ -132,19 +142,19 @@ impl Client {
                 }
             }
         }
-        Err(gone.unwrap_or_else(|| self.silent()))
+        Err(gone.unwrap_or_else(|| there.map_or_else(|| self.silent(), |status| self.slow(&status))))
     }
 
-    /// Tells `message` once. `None` where it has to be told again.
+    /// Tells `messages` once. `None` where they have to be told again.
     fn attempt<T>(
         &mut self,
         id: Option<u32>,
-        message: &Message,
+        messages: &[Option<&Message>],
         pick: &mut impl FnMut(Message) -> Option<T>,
         end: Instant,
     ) -> Result<Option<T>, Stop> {
         let mut again = Instant::now() + AGAIN + 4 * self.line.frame_time();
-        self.line.tell(message)?;
+        messages.iter().flatten().try_for_each(|message| self.line.tell(message))?;
         loop {
             match self.line.hear(again.min(end))? {
                 Heard::Message(Message::Failure(failure)) if failure.id.is_some() && failure.id == id => {
@@ -170,6 +180,19 @@ impl Client {
             Code::Link,
             format!("nobody answers on {} within {} s", self.line.path().display(), self.patience.as_secs_f32()),
             "does `lookout run` serve this port, have both ends the same speed, and are the wires crossed?",
+        )
+    }
+
+    fn slow(&self, status: &Status) -> Error {
+        let patience = self.patience.as_secs_f32();
+        let look = match status.look_ms {
+            0 => String::new(),
+            ms => format!("; a look takes it {:.1} s", ms as f32 / 1e3),
+        };
+        Error::new(
+            Code::Link,
+            format!("{} has a lookout that has not answered within {patience} s{look}", self.line.path().display()),
+            "wait longer (lookout query --timeout 5m), and let it take longer: `patience` under [serial] in its configuration",
         )
     }
 }

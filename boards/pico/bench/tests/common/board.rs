@@ -52,8 +52,13 @@ struct Seen {
 }
 
 impl Board {
-    /// Switches one on.
+    /// Switches one on, wired to a pseudo-terminal of its own.
     pub fn start(kind: Kind) -> Self {
+        Self::wired(kind, Pty::open())
+    }
+
+    /// Switches one on, wired to this pseudo-terminal.
+    pub fn wired(kind: Kind, pty: Pty) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let [line, bench] = ["line", "bench"].map(|name| folder.path().join(name));
         let mut command = match kind {
@@ -71,7 +76,7 @@ impl Board {
                 noted.lock().unwrap().note(&line, &set);
             }
         });
-        let wire = Wire::new(Pty::open(), line, bench.try_clone().unwrap(), speed);
+        let wire = Wire::new(pty, line, bench.try_clone().unwrap(), speed);
         Self { wire, bench, seen, child, _folder: folder }
     }
 

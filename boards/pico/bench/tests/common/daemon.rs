@@ -12,7 +12,8 @@ pub struct Daemon {
     child: Option<Child>,
 }
 
-fn root() -> PathBuf {
+/// The root of the project.
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..")
 }
 

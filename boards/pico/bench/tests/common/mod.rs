@@ -3,20 +3,27 @@
 
 mod board;
 mod daemon;
+mod sbc;
 mod wire;
 
 use std::time::{Duration, Instant};
 
 pub use board::{Board, Kind};
-pub use daemon::{Daemon, lookout, picture};
+pub use daemon::{Daemon, lookout, picture, root};
+pub use sbc::Sbc;
 pub use wire::{Pty, Trouble, Wire};
 
 /// Longer than anything takes on a machine that is busy with other things.
 pub const LONG: Duration = Duration::from_secs(60);
 
 /// Calls `probe` until it has something; `what` says what was waited for in vain.
-pub fn wait_for<T>(mut what: impl FnMut() -> String, mut probe: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + LONG;
+pub fn wait_for<T>(what: impl FnMut() -> String, probe: impl FnMut() -> Option<T>) -> T {
+    wait_within(LONG, what, probe)
+}
+
+/// The same with another limit.
+pub fn wait_within<T>(limit: Duration, mut what: impl FnMut() -> String, mut probe: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + limit;
     loop {
         if let Some(found) = probe() {
             return found;

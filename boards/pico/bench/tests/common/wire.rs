@@ -19,11 +19,12 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 /// A pseudo-terminal: `path` is the port for the daemon.
+#[derive(Clone)]
 pub struct Pty {
     pub master: Arc<OwnedFd>,
     pub path: PathBuf,
     /// Held open, so that the master works while nobody has the port open.
-    port: OwnedFd,
+    port: Arc<OwnedFd>,
 }
 
 impl Pty {
@@ -38,7 +39,7 @@ impl Pty {
         let mut settings = tcgetattr(&port).unwrap();
         settings.make_raw();
         tcsetattr(&port, OptionalActions::Now, &settings).unwrap();
-        Self { master: Arc::new(master), path, port }
+        Self { master: Arc::new(master), path, port: Arc::new(port) }
     }
 
     /// The speed that whoever has the port open has set.
