@@ -84,7 +84,9 @@ impl Line<'_> {
             }
             while let Ok(out) = waiting.try_recv() {
                 if matches!(out, Out::End) {
+                    // Says so once more, to the loop that this is part of.
                     self.session.end();
+                    break;
                 }
             }
         }
