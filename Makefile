@@ -14,7 +14,7 @@ OUT      ?= demo.png
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-arm64 test-machine test-systemd test-miri test-recipe test-deb try-deb test-answers test-answers-armhf test-firmware test-boards test-two-machines test-fleet \
-  image test-image lint doc deny bench bench-daemon bench-fleet bench-fleet-search soak stages search-million fmt bundle arm64 armhf program deb firmware \
+  image test-image test-boot test-cuts test-pi lint doc deny bench bench-daemon bench-fleet bench-fleet-search soak stages search-million fmt bundle arm64 armhf program deb firmware \
   tools tools-arm64 tools-bundle tools-daemon tools-deb tools-fleet tools-firmware tools-image tools-machine tools-update tools-zig
 
 help: ## list the targets
@@ -306,22 +306,42 @@ test-two-machines: tools-image firmware ## a microcontroller wired to a single-b
 	@export LOOKOUT='$(TARGET)/release/lookout' FIRMWARE='$(FIRMWARE)' IMAGE='$(IMAGES)/lookout-qemu-virt.img'; \
 	  $(PICO) test --profile host --locked --package lookout-bench-pico --test two_machines -- --include-ignored --nocapture
 
-# CUTS is how often the power is cut while an update is installed: 50 for the full run, an hour and more.
-CUTS ?= 3
+# The tests have an image of their own in $(TESTS), and the key that it takes updates of. PARTS is what image.sh tries.
+TESTS   := $(IMAGES)/test
+PARTS   ?= refuse full good broken noise
+CUTS    ?= 3
+BOOT     = LOOKOUT='$(TARGET)/release/lookout' tests/machine
+MACHINE  = $(TESTS)/work $(TESTS)/card.img $(TESTS)/root.img $(TESTS)/vendor.key
 
-test-image: tools-image ## the image of qemu-virt booted, updated, broken and cut off; CUTS=50 for the full run
-	@[ -s $(DEB64) ] || $(MAKE) --no-print-directory deb ARCH=arm64
+test-image: image-of-test ## the image of qemu-virt booted, updated, broken and cut off, in an emulated machine
+	@$(BOOT)/image.sh $(MACHINE) $(PARTS)
+	@rm -rf $(TESTS)/work && mkdir $(TESTS)/work
+	@$(BOOT)/cuts.sh $(MACHINE) $(CUTS)
+
+# What `.ci/run` does of it: a quarter of an hour on two idle cores, most of which is the program for arm64.
+test-boot: ## the image of qemu-virt booted until it tells what its camera sees; a broken update goes back by itself
+	@if [ -z "$(HOST)" ] || [ "$$(id -u)" != 0 ]; then echo 'not Debian, or not root: the image of a card was not booted'; \
+	else $(MAKE) --no-print-directory image-of-test && $(BOOT)/image.sh $(MACHINE) broken; fi
+
+# Goes on where it was stopped; `rm -r target/image/cuts` begins anew.
+test-cuts: TESTS := $(IMAGES)/cuts
+test-cuts: ## the power cut CUTS times, 50 for the full run, while the board is updated
+	@[ -s $(TESTS)/work/log ] || $(MAKE) --no-print-directory image-of-test TESTS=$(TESTS)
 	@$(CARGO) build $(PROFILE)
-	@rm -rf $(IMAGES)/test && mkdir -p $(IMAGES)/test
-	@cd $(IMAGES) && $(TARGET)/release/lookout bundle keygen test/vendor --no-password >/dev/null
-	@$(MAKE) --no-print-directory image-of-test
-	@LOOKOUT='$(TARGET)/release/lookout' tests/machine/image.sh $(IMAGES)/test/work $(IMAGES)/test/card.img \
-	  $(IMAGES)/test/root.img $(IMAGES)/test/vendor.key $(CUTS)
+	@$(BOOT)/cuts.sh $(MACHINE) $(CUTS)
+
+test-pi: ## the image of raspberry-pi on the emulator's Raspberry Pi 3: a picture's caption over its serial line
+	@$(MAKE) --no-print-directory image-of-test BOARD=raspberry-pi TESTS=$(IMAGES)/pi
+	@$(BOOT)/pi.sh $(IMAGES)/pi/work $(IMAGES)/pi/card.img tests/fixtures/picture/photo.jpg
 
 .PHONY: image-of-test
-image-of-test:
-	@mkdir -p $(IMAGES)/test/work
-	@$(IMAGE) --update-key $(IMAGES)/test/vendor.pub --root $(IMAGES)/test/root.img --out $(IMAGES)/test/card.img
+image-of-test: tools-image
+	@$(MAKE) --no-print-directory program ARCH=arm64
+	@rm -rf $(TESTS) && mkdir -p $(TESTS)/work
+	@COMPRESSION=gzip boards/debian/build.sh arm64 $(A64) $(TARGET)/release/lookout $(TESTS)
+	@cd $(TESTS) && $(TARGET)/release/lookout bundle keygen vendor --no-password >/dev/null
+	@$(LOOKOUT) flash image --board $(BOARD) --deb $(TESTS)/lookout_$(VERSION)_arm64.deb --cache $(IMAGES)/cache \
+	  --update-key $(TESTS)/vendor.pub --root $(TESTS)/root.img --out $(TESTS)/card.img
 
 test-answers: arm64 tools-arm64 tools-deb ## the arm64 program's answers on emulated processors, against this machine's
 	@$(CARGO) build $(PROFILE)
@@ -340,7 +360,8 @@ test-answers-armhf: armhf tools-deb ## the same for the 32-bit program, which ha
 tools-deb:
 	@command -v mmdebstrap >/dev/null || { $(call install,mmdebstrap,what a fresh Debian is made with); }
 	@command -v lintian >/dev/null || { $(call install,lintian,the checker of packages); }
-	@[ "$(ARCH)" = "$(HOST)" ] || { command -v qemu-aarch64-static && command -v qemu-arm-static; } >/dev/null || { $(call install,qemu-user-static,the emulator); }
+	@[ "$(ARCH)" = "$(HOST)" ] || { command -v qemu-aarch64-static && command -v qemu-arm-static && command -v arch-test; } >/dev/null || { \
+	  $(call install,qemu-user-static arch-test,the emulator and what asks whether it runs); }
 
 tools-update:
 	@command -v busybox >/dev/null || { $(call install,busybox-static,the shell that a board starts with); }

@@ -130,6 +130,34 @@ fn a_card_that_is_too_small_mounted_or_a_partition_is_refused_untouched() {
     write(&small, card.shown(), &["--yes"]).good();
 }
 
+/// The table of an image whose slots end at 584 MiB, and what is to be kept goes from there to the end of the card.
+#[test]
+fn a_card_without_room_for_the_slots_and_some_data_is_refused_untouched_though_the_image_would_fit() {
+    let home = folder();
+    let image = image(home.path(), 1 << 20);
+    let mut bytes = fs::read(&image).unwrap();
+    bytes[446..510].fill(0);
+    for (number, (begin, sectors)) in
+        [(16_384_u32, 131_072_u32), (147_456, 524_288), (671_744, 524_288), (1_196_032, u32::MAX - 1_196_032)]
+            .into_iter()
+            .enumerate()
+    {
+        let entry = &mut bytes[446 + 16 * number..][..16];
+        entry[4] = 0x83;
+        entry[8..12].copy_from_slice(&begin.to_le_bytes());
+        entry[12..].copy_from_slice(&sectors.to_le_bytes());
+    }
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    fs::write(&image, bytes).unwrap();
+
+    let Some(card) = Loop::new((648 << 20) - 512) else { return };
+    let causes = ["too small", "679476736", "its partitions take 679477248", "a card of 679.5 MB or more"];
+    write(&image, card.shown(), &["--yes"]).bad(1, &causes);
+    assert!(fs::read(&card.file).unwrap().iter().all(|byte| *byte == 0));
+    let Some(card) = Loop::new(648 << 20) else { return };
+    write(&image, card.shown(), &["--yes"]).good();
+}
+
 /// A card that claims 64 MiB and holds 8: its file lies where there is no room for more.
 #[test]
 fn a_card_that_fails_while_it_is_written_is_named_with_how_far_it_came() {

@@ -111,10 +111,24 @@ inside systemctl --quiet mask systemd-firstboot.service ldconfig.service systemd
   systemd-update-done.service systemd-hwdb-update.service systemd-sysusers.service systemd-random-seed.service \
   systemd-update-utmp.service systemd-pcrphase.service systemd-pcrphase-sysinit.service \
   systemd-ask-password-console.path systemd-ask-password-wall.path wpa_supplicant.service kmod-static-nodes.service \
-  dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service serial-getty@.service getty@.service \
+  systemd-update-utmp-runlevel.service systemd-pstore.service systemd-remount-fs.service \
+  dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer serial-getty@.service getty@.service \
   dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount \
   sys-fs-fuse-connections.mount modprobe@configfs.service modprobe@dm_mod.service modprobe@drm.service \
   modprobe@efi_pstore.service modprobe@fuse.service modprobe@loop.service
+# The one that knows of logins is started when somebody asks for it, as `reboot` does.
+rm "$root/usr/lib/systemd/system/multi-user.target.wants/systemd-logind.service"
+# Nor what makes units, and asks every device what it is. What is left of udev loads drivers, and gives groups and names.
+mkdir -p "$root/etc/systemd/system-generators" "$root/etc/udev/rules.d"
+for generator in cryptsetup fstab getty gpt-auto hibernate-resume integritysetup rc-local system-update sysv veritysetup; do
+  ln -s /dev/null "$root/etc/systemd/system-generators/systemd-$generator-generator"
+done
+for rules in 55-dm 60-block 60-cdrom_id 60-drm 60-evdev 60-fido-id 60-infiniband 60-input-id 60-persistent-alsa \
+  60-persistent-input 60-persistent-storage 60-persistent-storage-dm 60-persistent-storage-tape 60-sensor 64-btrfs \
+  70-joystick 70-memory 70-mouse 70-power-switch 70-touchpad 70-uaccess 71-seat 73-seat-late 75-probe_mtd 78-sound-card \
+  85-hwclock 95-dm-notify 96-e2scrub; do
+  ln -s /dev/null "$root/etc/udev/rules.d/$rules.rules"
+done
 # The daemon waits for no network, which it asks for again and again, nor for the clock.
 sed -e '/^After=network-online.target/d; /^Wants=network-online.target/d' \
   -e 's/^\[Service\]/DefaultDependencies=no\nAfter=local-fs.target systemd-tmpfiles-setup.service lookout-settings.service systemd-modules-load.service\nConflicts=shutdown.target\nBefore=shutdown.target\n\n&/' \

@@ -82,8 +82,9 @@ impl Device {
         Ok(Self { path: path.to_owned(), ..Self::read(&name(&node), &Uses::read()) })
     }
 
-    /// Refuses a device that must not be written, or that an image of `image_bytes` does not fit on.
-    pub fn check(&self, image_bytes: u64) -> Result<()> {
+    /// Refuses a device that must not be written, or on which an image of `image_bytes`, or its partitions, which take
+    /// `room` bytes, do not fit.
+    pub(super) fn check(&self, image_bytes: u64, room: u64) -> Result<()> {
         let refuse = |cause: String, help: String| {
             Err(Error::new(Code::Input, format!("{} {cause}", self.path.display()), help))
         };
@@ -107,6 +108,13 @@ impl Device {
         if image_bytes > self.bytes {
             let cause = format!("is too small: it has {} bytes, the image {image_bytes}", self.bytes);
             return refuse(cause, "take a larger card".to_owned());
+        }
+        if room > self.bytes {
+            let cause = format!(
+                "is too small: it has {} bytes, the image {image_bytes}, and its partitions take {room}",
+                self.bytes
+            );
+            return refuse(cause, format!("take a card of {} or more", size(room)));
         }
         Ok(())
     }
@@ -218,21 +226,22 @@ mod tests {
 
     #[test]
     fn a_card_that_is_free_and_large_enough_is_taken() {
-        card().check(32_000_000_000).unwrap();
+        card().check(32_000_000_000, 32_000_000_000).unwrap();
         assert_eq!(card().describe(), "SD Card, 32.0 GB");
     }
 
     #[test]
     fn each_device_that_must_not_be_written_is_refused_with_the_cause() {
-        for (device, image, cause) in [
-            (Device { system: true, used_by: vec!["/".into()], ..card() }, 1, "this machine runs from (/)"),
-            (Device { used_by: vec!["/media/card".into()], ..card() }, 1, "in use (/media/card)"),
-            (Device { bytes: 0, ..card() }, 1, "holds no card"),
-            (Device { bytes: 4_000_000_000_000, ..card() }, 1, "more than any memory card"),
-            (Device { read_only: true, ..card() }, 1, "cannot be written"),
-            (card(), 32_000_000_001, "too small"),
+        for (device, image, room, cause) in [
+            (Device { system: true, used_by: vec!["/".into()], ..card() }, 1, 1, "this machine runs from (/)"),
+            (Device { used_by: vec!["/media/card".into()], ..card() }, 1, 1, "in use (/media/card)"),
+            (Device { bytes: 0, ..card() }, 1, 1, "holds no card"),
+            (Device { bytes: 4_000_000_000_000, ..card() }, 1, 1, "more than any memory card"),
+            (Device { read_only: true, ..card() }, 1, 1, "cannot be written"),
+            (card(), 32_000_000_001, 32_000_000_001, "too small"),
+            (card(), 1, 32_000_000_001, "its partitions take 32000000001"),
         ] {
-            let error = device.check(image).unwrap_err();
+            let error = device.check(image, room).unwrap_err();
             assert!(error.message().contains(cause), "{error}");
             assert!(!error.help().is_empty());
         }

@@ -181,7 +181,7 @@ fn package_version(deb: &Path) -> Result<String> {
 }
 
 fn missing_tools() -> Result<()> {
-    let emulator = (std::env::consts::ARCH != "aarch64").then_some(EMULATOR);
+    let emulator = EMULATOR.into_iter().filter(|_| std::env::consts::ARCH != "aarch64");
     let missing: Vec<(&str, &str)> =
         TOOLS.into_iter().chain(emulator).filter(|(name, _)| find(name).is_none()).collect();
     if missing.is_empty() {

@@ -25,4 +25,4 @@ pub use device::Device;
 pub use image::{Made, Plan};
 #[cfg(feature = "update")]
 pub use settings::Settings;
-pub use write::{Stage, write};
+pub use write::{Stage, check, write};

@@ -9,7 +9,7 @@ macro_rules! files {
     ($($path:literal),* $(,)?) => { [$(($path, include_str!(concat!("../../boards/", $path)))),*] };
 }
 
-const FILES: [(&str, &str); 13] = files![
+const FILES: [(&str, &str); 15] = files![
     "debian/emulate.sh",
     "image/build.sh",
     "image/init",
@@ -20,6 +20,8 @@ const FILES: [(&str, &str); 13] = files![
     "image/root/etc/systemd/journald.conf.d/lookout.conf",
     "image/root/etc/systemd/network/80-lookout.network",
     "image/root/etc/systemd/system.conf.d/lookout.conf",
+    "image/root/etc/systemd/system/lookout.service.d/image.conf",
+    "image/root/etc/systemd/system/systemd-udev-trigger.service.d/image.conf",
     "image/root/usr/lib/systemd/system/lookout-confirm.service",
     "image/root/usr/lib/systemd/system/lookout-settings.service",
     "image/root/usr/lib/systemd/system/ssh.service.d/lookout.conf",
@@ -51,8 +53,9 @@ pub(super) const TOOLS: [(&str, &str); 8] = [
     ("chroot", "coreutils"),
 ];
 
-/// The emulator that another machine's programs run in while its system is made.
-pub(super) const EMULATOR: (&str, &str) = ("qemu-aarch64-static", "qemu-user-static");
+/// What another machine's programs run in while its system is made, and what mmdebstrap asks whether they do.
+pub(super) const EMULATOR: [(&str, &str); 2] =
+    [("qemu-aarch64-static", "qemu-user-static"), ("arch-test", "arch-test")];
 
 /// Writes the files into `folder`.
 pub(super) fn unpack(folder: &Path) -> io::Result<()> {

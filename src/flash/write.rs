@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{Advice, OFlags, fadvise};
@@ -19,6 +19,12 @@ const CHUNK: usize = 4 << 20;
 /// How often the card is made to catch up, so that progress is the card's and not the memory's.
 const CATCH_UP: u64 = 32 << 20;
 
+/// Bytes that the last partition of an image has at least: in ours, what the board keeps.
+const LEAST_LAST: u64 = 64 << 20;
+
+/// The kind of the one partition by which a table of another sort (GPT) says that the disk is not free.
+const WHOLE_DISK: u8 = 0xee;
+
 /// What is being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -32,7 +38,7 @@ pub enum Stage {
 /// bytes. Errors name the device, the place and the cause. Nobody else may use the device meanwhile, which is made sure of.
 pub fn write(image: &Path, device: &Device, mut progress: impl FnMut(Stage, u64, u64)) -> Result<u64> {
     let mut source = Image::open(image)?;
-    device.check(source.bytes)?;
+    device.check(source.bytes, source.room)?;
     let shown = device.path.display();
     let open = |options: &mut OpenOptions| {
         // Exclusive: the kernel refuses it as long as anything of the device is mounted, and refuses mounts from then on.
@@ -51,11 +57,19 @@ pub fn write(image: &Path, device: &Device, mut progress: impl FnMut(Stage, u64,
     Ok(source.bytes)
 }
 
+/// Refuses, before anybody is asked, an image that is none, and a `device` that must not be written or is too small for it.
+pub fn check(image: &Path, device: &Device) -> Result<()> {
+    let source = Image::open(image)?;
+    device.check(source.bytes, source.room)
+}
+
 /// An image that is open.
 struct Image {
     file: File,
     name: String,
     bytes: u64,
+    /// Bytes of the smallest card on which all of its partitions have room.
+    room: u64,
 }
 
 impl Image {
@@ -74,7 +88,7 @@ impl Image {
             Some(_) if packed(&file) => {
                 refuse("is compressed".to_owned(), "unpack it first: xz -d, gunzip, unzstd or unzip")
             }
-            Some(bytes) => Ok(Self { file, name, bytes }),
+            Some(bytes) => Ok(Self { room: room(&file).max(bytes), file, name, bytes }),
         }
     }
 
@@ -88,9 +102,24 @@ impl Image {
     }
 }
 
+/// What the partitions of an image take, by its table; 0 where it has none. The image may end before they do. The last one
+/// may go to the end of the card, whatever its size, so of it only [`LEAST_LAST`] must have room.
+fn room(file: &File) -> u64 {
+    let mut sector = [0; 512];
+    if file.read_exact_at(&mut sector, 0).is_err() || sector[510..] != [0x55, 0xaa] {
+        return 0;
+    }
+    let number = |bytes: &[u8]| u64::from(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])) * 512;
+    let entries = sector[446..510].chunks_exact(16).filter(|entry| ![0, WHOLE_DISK].contains(&entry[4]));
+    let mut partitions: Vec<(u64, u64)> =
+        entries.map(|entry| (number(&entry[8..]), number(&entry[12..]))).filter(|(_, bytes)| *bytes > 0).collect();
+    partitions.sort_unstable();
+    let last = partitions.pop().map_or(0, |(begin, bytes)| begin + bytes.min(LEAST_LAST));
+    partitions.into_iter().map(|(begin, bytes)| begin + bytes).fold(last, u64::max)
+}
+
 /// By the first bytes: gzip, xz, zstd, zip, bzip2.
 fn packed(file: &File) -> bool {
-    use std::os::unix::fs::FileExt;
     let mut head = [0; 4];
     let kinds: [&[u8]; 5] = [b"\x1f\x8b", b"\xfd7zX", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"BZh"];
     file.read_exact_at(&mut head, 0).is_ok() && kinds.iter().any(|kind| head.starts_with(kind))
@@ -288,6 +317,33 @@ mod tests {
         let card = Broken { held: Cursor::default(), ends: None, flips: Some(CHUNK + 5) };
         let error = told(outcome(2 * CHUNK, card).unwrap_err());
         assert!(error.message().contains(&format!("byte {} differs", CHUNK + 5)), "{error}");
+    }
+
+    /// The room for an image whose table has these partitions: kind, first sector, sectors.
+    fn room_for(partitions: &[(u8, u32, u32)]) -> u64 {
+        let mut sector = [0; 512];
+        for (number, (kind, begin, sectors)) in partitions.iter().enumerate() {
+            let entry = &mut sector[446 + 16 * number..][..16];
+            entry[4] = *kind;
+            entry[8..12].copy_from_slice(&begin.to_le_bytes());
+            entry[12..].copy_from_slice(&sectors.to_le_bytes());
+        }
+        sector[510..].copy_from_slice(&[0x55, 0xaa]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("card.img");
+        std::fs::write(&path, sector).unwrap();
+        Image::open(&path).unwrap().room
+    }
+
+    #[test]
+    fn a_card_must_have_room_for_every_partition_of_the_image_and_some_for_the_last() {
+        let mib = |bytes: u64| bytes / (1 << 20);
+        assert_eq!(room_for(&[]), 512, "the image itself");
+        assert_eq!(mib(room_for(&[(0x0c, 16_384, 131_072)])), 72, "one that is small has its own size");
+        assert_eq!(mib(room_for(&[(0x83, 147_456, u32::MAX), (0x0c, 16_384, 131_072)])), 72 + 64);
+        assert_eq!(mib(room_for(&[(0x0c, 16_384, 131_072), (0x83, 2048, 4_000_000), (0x83, 300_000, 9)])), 1954);
+        assert_eq!(room_for(&[(WHOLE_DISK, 1, u32::MAX)]), 512, "a table that says nothing of the room");
+        assert_eq!(mib(room_for(&[(0x83, u32::MAX, u32::MAX)])), 2 * 1024 * 1024 + 63, "without overflow");
     }
 
     #[test]

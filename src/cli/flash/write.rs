@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
-use crate::flash::{Device, Stage, write};
+use crate::flash::{Device, Stage, check, write};
 use crate::{Code, Error, Result};
 
 use super::super::console::{Console, Outcome};
@@ -42,11 +42,7 @@ struct Written {
 impl WriteImage {
     pub fn run(self, console: &Console) -> Outcome {
         let device = Device::at(&self.device)?;
-        let bytes = std::fs::metadata(&self.image).map_err(|error| {
-            let message = format!("the image {} cannot be opened: {error}", self.image.display());
-            Error::new(Code::Input, message, "name an image of a card, NAME.img")
-        })?;
-        device.check(bytes.len())?;
+        check(&self.image, &device)?;
         if !self.yes {
             confirm(&device)?;
         }
