@@ -32,7 +32,7 @@ def lookout(*words: str) -> dict:
 
 
 def main() -> None:
-    print("| picture | caption | labels of sixteen | a phrase and its best box | a question |\n|---|---|---|---|---|")
+    print("| picture | caption and its score | labels of sixteen | a phrase and its best box | a question |\n|---|---|---|---|---|")
     for picture, phrase, question in ASKED:
         caption, answer = lookout("caption", picture), lookout("ask", picture, question)
         labels = lookout("label", picture, "--labels", LABELS)["labels"][:2]
