@@ -11,7 +11,7 @@ boot=$(mktemp -d)
 trap 'rm -rf "$boot"' EXIT
 # The boot partition, as a board's own firmware would read it.
 mcopy -n -i "$card@@8M" ::vmlinuz ::initrd.img ::cmdline.txt "$boot/"
-qemu-system-aarch64 -M virt -cpu "${CPU:-cortex-a72}" -smp 2 -m 1024 -display none \
+qemu-system-aarch64 -M virt -cpu "${CPU:-cortex-a76}" -smp 2 -m 1024 -display none \
   -kernel "$boot/vmlinuz" -initrd "$boot/initrd.img" -append "$(cat "$boot/cmdline.txt")" \
   -drive "if=none,id=card,file=$card,format=raw" -device virtio-blk-pci,drive=card \
   -serial "${CONSOLE:-mon:stdio}" -chardev "${LINE:-pty},id=line" -device pci-serial,chardev=line "$@"
