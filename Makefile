@@ -318,7 +318,7 @@ test-image: image-of-test ## the image of qemu-virt booted, updated, broken and 
 	@rm -rf $(TESTS)/work && mkdir $(TESTS)/work
 	@$(BOOT)/cuts.sh $(MACHINE) $(CUTS)
 
-# What `.ci/run` does of it: a quarter of an hour on two idle cores, most of which is the program for arm64.
+# What `.ci/run` does of it. Most of its time goes into building the program for arm64.
 test-boot: ## the image of qemu-virt booted until it tells what its camera sees; a broken update goes back by itself
 	@if [ -z "$(HOST)" ] || [ "$$(id -u)" != 0 ]; then echo 'not Debian, or not root: the image of a card was not booted'; \
 	else $(MAKE) --no-print-directory image-of-test && $(BOOT)/image.sh $(MACHINE) broken; fi
