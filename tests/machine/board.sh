@@ -85,9 +85,11 @@ settled() {
   slot=$(booted | sed 's/lookout: slot \(.\).*/\1/')
   [ -n "$slot" ] && [ "$(record good)" = "$slot" ] && [ "$(record trying)" = - ]
 }
+# The daemon answers before the board takes connections.
 settles() { # WHAT
   answers
   wait_for "$1" settled
+  wait_for 'the board to let us in' inside true
 }
 
 # new_card IMAGE: with the name of a host, and a key to log in with.

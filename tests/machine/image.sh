@@ -45,9 +45,10 @@ grep -o '"caption":"[^"]*"' "$work/last" || fail "that is no caption: $(cat "$wo
 account
 say "a picture of the camera is captioned over the serial line $took s after power-on, $((ran / 1000)) s of the emulator's processor time"
 
-wait_for 'slot a to be confirmed' settled
+settles 'slot a to be confirmed'
 [ "$(inside hostname)" = porch ] || fail 'the hostname is not that of the settings'
-status | grep -q '"running":"a","confirmed":true' || fail 'the board says something else than its card'
+said=$(status)
+[[ $said == *'"running":"a","confirmed":true'* ]] || fail "the board says something else than its card: $said"
 inside 'test $(df --output=size -m /data | tail -1) -gt 1200' || fail 'the data partition is not as large as the card allows'
 ! inside 'touch /boot/firmware/x' 2>/dev/null || fail 'the boot partition can be written'
 say 'the settings are in force, and the data partition has grown to the card'
@@ -86,7 +87,8 @@ if wants broken; then
   wait_for 'the board to go back' grep -aq "back: $tried was not confirmed" "$work/console"
   settles 'the slot before to run again'
   [ "$(record good) $(record failed)" = "$now_good $tried" ] || fail "it is not told: $(newest_record "$card"; echo "$record")"
-  status | grep -q "\"slot\":\"$tried\",\"version\":\"99.2\",\"state\":\"failed\"" || fail 'it does not say that the update failed'
+  said=$(status)
+  [[ $said == *"\"slot\":\"$tried\",\"version\":\"99.2\",\"state\":\"failed\""* ]] || fail "it does not say that the update failed: $said"
   times=$(($(boots) - before - 1))
   [ $times = 2 ] || fail "it was tried $times times"
   say 'a system whose daemon does not answer is tried 2 times, and the board goes back by itself'
