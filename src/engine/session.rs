@@ -18,7 +18,7 @@ use crate::{Code, Error};
 pub(super) struct Session {
     /// As tract simplified it, with the symbols that its shapes depend on.
     model: TypedModel,
-    symbols: Vec<Symbol>,
+    symbols: Vec<Size>,
     /// Steps for the sizes that were met; none where tract's plan runs the network.
     programs: Option<RwLock<BySize>>,
     /// What no run of a program uses at the moment.
@@ -47,9 +47,15 @@ impl Sizes {
         Sizes { length, batch: 1 }
     }
 
-    fn of(self, symbol: &Symbol) -> usize {
-        if symbol.to_string() == BATCH { self.batch } else { self.length }
+    fn of(self, size: &Size) -> usize {
+        if size.is_batch { self.batch } else { self.length }
     }
+}
+
+/// A symbol of a network.
+struct Size {
+    symbol: Symbol,
+    is_batch: bool,
 }
 
 impl Session {
@@ -67,7 +73,8 @@ impl Session {
         let pool = threads::pool(options.thread_count())?;
         let loaded = guarded(|| {
             let (model, outputs) = read(bytes, shape)?;
-            let symbols = symbols_of(&model)?;
+            let size = |symbol: Symbol| Size { is_batch: symbol.to_string() == BATCH, symbol };
+            let symbols: Vec<Size> = symbols_of(&model)?.into_iter().map(size).collect();
             // One token is as good as any to see whether there is a step for each node.
             let first = compile(&model, &symbols, Sizes::one(1))?;
             let plan = if first.is_some() { None } else { Some(model.clone().into_optimized()?.into_runnable()?) };
@@ -87,7 +94,7 @@ impl Session {
     /// The steps of this network for such sizes; `None` when tract's plan runs it.
     pub(super) fn compiled(&self, sizes: Sizes) -> crate::Result<Option<Arc<Program>>> {
         let Some(programs) = &self.programs else { return Ok(None) };
-        let same = |other: &Sizes| self.symbols.iter().all(|symbol| sizes.of(symbol) == other.of(symbol));
+        let same = |other: &Sizes| self.symbols.iter().all(|size| sizes.of(size) == other.of(size));
         let found = |all: &BySize| all.iter().find(|(other, _)| same(other)).map(|(_, c)| c.clone());
         if let Some(compiled) = found(&programs.read().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(Some(compiled));
@@ -203,9 +210,9 @@ impl std::fmt::Debug for Session {
     }
 }
 
-fn compile(model: &TypedModel, symbols: &[Symbol], sizes: Sizes) -> TractResult<Option<Program>> {
+fn compile(model: &TypedModel, symbols: &[Size], sizes: Sizes) -> TractResult<Option<Program>> {
     let mut values = SymbolValues::default();
-    symbols.iter().for_each(|symbol| values.set(symbol, sizes.of(symbol) as i64));
+    symbols.iter().for_each(|size| values.set(&size.symbol, sizes.of(size) as i64));
     Program::compile(model, &values)
 }
 

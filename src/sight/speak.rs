@@ -41,19 +41,15 @@ impl Looker {
         let voice = self.voice("caption")?;
         let decoding = self.decoding(voice, options.beams, usize::MAX)?;
         let weight = self.bundle.manifest().speaker().map_or(0.0, |speaker| speaker.cosine_weight);
-        let spoken = if weight > 0.0 && decoding.beams > 1 {
+        let Sentence { spoken, text: caption, words } = if weight > 0.0 && decoding.beams > 1 {
             self.fitting(view, voice, &decoding, weight)?
         } else {
-            voice.speak(view, &[voice.start], &decoding)?
+            self.sentence(voice, voice.speak(view, &[voice.start], &decoding)?)?
         };
-        let caption = voice.tokenizer.decode(&spoken.tokens)?;
         let log_probability = mean_log_probability(&spoken, decoding.max_tokens);
         let mut answer =
             Caption { score: log_probability.exp(), log_probability, agreement: None, samples: vec![], caption };
-        if !self.bundle.has(Role::Text) || answer.caption.trim().is_empty() {
-            return Ok(answer);
-        }
-        let words = self.embed_text(&answer.caption)?;
+        let Some(words) = words else { return Ok(answer) };
         answer.score = self.support(cosine(&view.embedding, &words))?.score;
         if options.samples > 0 {
             answer.samples = self.samples(view, options)?;
@@ -95,19 +91,26 @@ impl Looker {
 
     /// Of the sentences of a beam search the one with the best score, the speaker's plus `weight` times the cosine with the
     /// picture.
-    fn fitting(&self, view: &View, voice: &Voice, decoding: &Decoding, weight: f32) -> Result<Spoken> {
+    fn fitting(&self, view: &View, voice: &Voice, decoding: &Decoding, weight: f32) -> Result<Sentence> {
         let speaker = voice.decoder.attend(voice.patches(view)?);
-        let mut best: Option<(f32, Spoken)> = None;
+        let mut best: Option<(f32, Sentence)> = None;
         for candidate in candidates(&speaker, &[voice.start], decoding)? {
-            let words = voice.tokenizer.decode(&candidate.spoken.tokens)?;
+            let sentence = self.sentence(voice, candidate.spoken)?;
             // What says nothing fits nothing.
-            let fit = if words.trim().is_empty() { 0.0 } else { cosine(&view.embedding, &self.embed_text(&words)?) };
+            let fit = sentence.words.as_ref().map_or(0.0, |words| cosine(&view.embedding, words));
             let score = candidate.score + weight * fit;
             if best.as_ref().is_none_or(|(least, _)| score > *least) {
-                best = Some((score, candidate.spoken));
+                best = Some((score, sentence));
             }
         }
-        Ok(best.map_or(Spoken { tokens: vec![], log_probability: 0.0 }, |(_, spoken)| spoken))
+        best.map_or_else(|| self.sentence(voice, Spoken::default()), |(_, sentence)| Ok(sentence))
+    }
+
+    fn sentence(&self, voice: &Voice, spoken: Spoken) -> Result<Sentence> {
+        let text = voice.tokenizer.decode(&spoken.tokens)?;
+        let mute = text.trim().is_empty() || !self.bundle.has(Role::Text);
+        let words = if mute { None } else { Some(self.embed_text(&text)?) };
+        Ok(Sentence { spoken, text, words })
     }
 
     fn samples(&self, view: &View, options: &SpeakOptions) -> Result<Vec<String>> {
@@ -141,6 +144,14 @@ impl Looker {
         }
         lazily(&self.voice, || Voice::load(&self.bundle, &self.options))
     }
+}
+
+/// What was said.
+struct Sentence {
+    spoken: Spoken,
+    text: String,
+    /// Its embedding; `None` where it says nothing or the bundle has no text tower.
+    words: Option<Vec<f32>>,
 }
 
 /// The decoder, its tokenizer, and the tokens that steer it.

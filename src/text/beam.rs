@@ -12,7 +12,7 @@ use crate::Result;
 pub fn beam<S: Speaker>(speaker: &S, prompt: &[u32], rules: &Decoding) -> Result<Spoken> {
     let found =
         search(speaker, prompt, rules, |found, top, length| !found.can_be_beaten(top, length, rules.max_tokens))?;
-    Ok(found.aside.into_iter().next().map_or_else(silence, |candidate| candidate.spoken))
+    Ok(found.aside.into_iter().next().map_or_else(Spoken::default, |candidate| candidate.spoken))
 }
 
 /// All sentences that the search of [`beam`] sets aside, best first, with their scores. It does not stop because none of the
@@ -39,7 +39,7 @@ fn search<S: Speaker>(
     let width = rules.beams.max(1);
     let mut found = Found { aside: Vec::new(), ended: 0, penalty: rules.length_penalty };
     let (state, scores) = listen(speaker, prompt)?;
-    let mut open = vec![Hypothesis { spoken: silence(), state, scores }];
+    let mut open = vec![Hypothesis { spoken: Spoken::default(), state, scores }];
     for length in 1..=rules.max_tokens {
         let steps = continuations(&open, width, rules);
         if steps.is_empty() {
@@ -110,10 +110,6 @@ impl Found {
     fn normalised(&self, log_probability: f32, length: usize) -> f32 {
         log_probability / (length as f32).powf(self.penalty)
     }
-}
-
-fn silence() -> Spoken {
-    Spoken { tokens: Vec::new(), log_probability: 0.0 }
 }
 
 /// The most probable steps from all hypotheses, best first: enough for `width` that go on, whatever ends among them.

@@ -35,7 +35,7 @@ pub struct Decoding {
 }
 
 /// What was said.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Spoken {
     /// The tokens said, without prompt and end token.
     pub tokens: Vec<u32>,
@@ -133,7 +133,7 @@ fn say<S: Speaker>(
     mut choose: impl FnMut(&[(u32, f32)]) -> Option<(u32, f32)>,
 ) -> Result<Spoken> {
     let (mut state, mut scores) = listen(speaker, prompt)?;
-    let mut spoken = Spoken { tokens: Vec::new(), log_probability: 0.0 };
+    let mut spoken = Spoken::default();
     for step in 1..=rules.max_tokens {
         let choices: Vec<_> = allowed(&scores, &spoken.tokens, rules).collect();
         // Nothing left to say: every token is banned or would loop.
