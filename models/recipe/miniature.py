@@ -110,6 +110,8 @@ def main(folder: Path, stages: list[str]) -> None:
     for stage in stages or STAGES:
         trained = stage in ("text", "align", "names", "patch", "polish", "ground")
         subprocess.run([str(HERE / "run"), stage, *(["--passes", "1"] if trained else [])], check=True, env=environment)
+    if not stages:
+        subprocess.run([sys.executable, str(HERE / "on_gpu.py")], check=True, env=environment)
     print("a bundle in miniature:", folder / "bundle")
 
 

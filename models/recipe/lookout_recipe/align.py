@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 
 from . import data, features, pool, trunk
+from .device import DEVICE, load, mixed, tensor
 from .model import ImageHead, TextTower
 from .paths import SEED, WORK, keep, record
 from .teaching import ALIKE, Meaning, Pool, Teaching, ways_to_say
@@ -38,7 +39,7 @@ KEEP = 0.995
 
 def load_text(path) -> TextTower:
     tower = TextTower()
-    tower.load_state_dict(torch.load(path, weights_only=False)["tower"])
+    tower.load_state_dict(load(path)["tower"])
     return tower
 
 
@@ -54,7 +55,7 @@ def embed_texts(tower: TextTower, ids: list[list[int]]) -> torch.Tensor:
 
 @torch.inference_mode()
 def embed_pictures(head: ImageHead, fine) -> torch.Tensor:
-    parts = [torch.from_numpy(np.asarray(fine[at : at + 100], np.float32)) for at in range(0, len(fine), 100)]
+    parts = [tensor(fine[at : at + 100], np.float32) for at in range(0, len(fine), 100)]
     return torch.cat([F.normalize(head.embed(*head.coarse(part)), dim=-1) for part in parts])
 
 
@@ -100,10 +101,10 @@ def with_others(classes: list[int], count: int, others: int, dice) -> list[int]:
 
 def step_loss(head, tower, scale, teaching, pooled, meaning, group, extra, dice):
     which = [dice.randrange(features.VARIANTS) for _ in group]
-    fine = torch.stack([teaching.fine[v][i] for v, i in zip(which, group)]).float()
-    fine = torch.cat([fine, torch.from_numpy(pooled.fine[extra].astype(np.float32))])
+    fine = torch.stack([teaching.fine[v][i] for v, i in zip(which, group)]).to(DEVICE).float()
+    fine = torch.cat([fine, tensor(pooled.fine[extra], np.float32)])
     guess = torch.stack([teaching.classes[v][i] for v, i in zip(which, group)]).float()
-    pool_guess = torch.from_numpy(pooled.classes[extra].astype(np.float32))
+    pool_guess = tensor(pooled.classes[extra], np.float32)
     said = [dice.randrange(5) for _ in group]
     picked = with_others(sorted({*guess.argmax(1).tolist()}), CLASSES, 16, dice)
     pool_picked = with_others(sorted({*pool_guess.topk(3, 1).indices.flatten().tolist()}), POOL_CLASSES, 48, dice)
@@ -119,7 +120,7 @@ def step_loss(head, tower, scale, teaching, pooled, meaning, group, extra, dice)
     flat = [ids for ids in spoken for ids in ids]
     order = sorted(range(len(flat)), key=lambda i: len(flat[i]))
     parts = []
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed():
         tokens, convolved = head.coarse(fine)
         picture = head.embed(tokens, convolved)
         region = head.embed(tokens, convolved, (owner, share.to(tokens.dtype)))
@@ -153,7 +154,7 @@ def main(passes: int, start: Path | None, rate: float) -> None:
     head, tower = ImageHead(), load_text(WORK / "text" / "tower.pt")
     scale = torch.nn.Parameter(torch.tensor(2.9))
     if start:
-        state = torch.load(start, weights_only=False)
+        state = load(start)
         head = ImageHead.like(state["head"])
         tower.load_state_dict(state["tower"]), scale.data.copy_(state["scale"])
         head.freeze_inherited()
@@ -173,7 +174,7 @@ def main(passes: int, start: Path | None, rate: float) -> None:
     mean = torch.optim.swa_utils.AveragedModel(both, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(KEEP))
     first = 0
     if path.exists():
-        state = torch.load(path, weights_only=False)
+        state = load(path)
         both.load_state_dict(state["training"]), mean.load_state_dict(state["mean"]), optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"]), scale.data.copy_(state["scale"])
         first = state["pass"]

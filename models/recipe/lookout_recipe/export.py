@@ -12,6 +12,7 @@ from onnx import TensorProto
 
 from . import trunk
 from .balance import balance
+from .device import load
 from .graph import Graph
 from .minilm import tokenizer
 from .model import CONTEXT, EMBEDDING, GRID, PATCH, Grounder, ImageHead, Speaker, TextTower
@@ -131,13 +132,13 @@ def trained():
     from .patch import tower
 
     head, text = tower()
-    state = torch.load(WORK / "patch" / "patch.pt", weights_only=False)  # its speaker is the polished one after `polish`
+    state = load(WORK / "patch" / "patch.pt")  # its speaker is the polished one after `polish`
     head.load_patches(state["head"])
     speaker, grounder = Speaker(state["speaker"]["table.weight"].shape[0]), Grounder()
     speaker.load_state_dict(state["speaker"]), grounder.load_state_dict(state["grounder"])
     alone = WORK / "ground" / "ground.pt"
     if alone.exists():
-        grounder.load_state_dict(torch.load(alone, weights_only=False)["grounder"])
+        grounder.load_state_dict(load(alone)["grounder"])
     return trunk.pretrained(), head.eval(), text.eval(), speaker.eval(), grounder.eval()
 
 

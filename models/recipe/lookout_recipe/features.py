@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from . import data, trunk
+from .device import tensor
 from .paths import SEED, WORK, record
 
 SIZE = 256
@@ -55,13 +56,13 @@ def arrays(name: str, variant: int, mode="r"):
 
 def through(model, batch: list[np.ndarray]):
     """Both maps of a batch of pictures `[side, side, 3]` through `trunk.quick()`."""
-    x = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float()
+    x = tensor(np.stack(batch)).permute(0, 3, 1, 2).float()
     return model(((x - 127) / 128).bfloat16().contiguous(memory_format=torch.channels_last))
 
 
 def tokens(maps: torch.Tensor) -> np.ndarray:
     """A map `[B, C, H, W]` as tokens `[B, H * W, C]`."""
-    return maps.flatten(2).transpose(1, 2).half().numpy()
+    return maps.flatten(2).transpose(1, 2).half().cpu().numpy()
 
 
 def cache(model, name: str, variant: int) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from . import data, features
 from .align import embed_texts, encode
+from .device import load, mixed
 from .export import trained
 from .patch import Views, at_most_four, grounding, grounding_loss, mirrored, phrases_of
 from .paths import SEED, WORK, keep, record
@@ -67,7 +68,7 @@ def main(passes: int) -> None:
     mean = torch.optim.swa_utils.AveragedModel(grounder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(KEEP))
     first = 0
     if path.exists():
-        state = torch.load(path, weights_only=False)
+        state = load(path)
         grounder.load_state_dict(state["training"]), mean.load_state_dict(state["mean"])
         optimiser.load_state_dict(state["optimiser"]), schedule.load_state_dict(state["schedule"])
         first = state["pass"]
@@ -82,7 +83,7 @@ def main(passes: int) -> None:
             which = [dice.choice((0, 1, dice.randrange(2, features.VARIANTS))) for _ in group]
             lesson = Lesson(phrases, group, which, windows, dice)
             fine, tokens = (torch.cat(p) for p in zip(*[views[v].take([i]) for v, i in zip(which, group)]))
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed():
                 boxes, scores = grounder(head.patches(fine, tokens)[lesson.owners], embedded[[place[p] for p in lesson.phrases]])
             loss = grounding_loss(boxes.float(), scores.float(), torch.stack(lesson.targets), grounder.centres)
             optimiser.zero_grad(), loss.backward()

@@ -11,6 +11,7 @@ from functools import cache
 import torch
 
 from . import data
+from .device import load
 from .model import Speaker
 from .paths import WORK
 from .voice import MAX_ANSWER, MAX_TOKENS, beam
@@ -106,7 +107,7 @@ def main(path: str = "") -> None:
     from .patch import Views, all_patches, tower
 
     head, _ = tower()
-    state = torch.load(path or WORK / "patch" / "patch.pt", weights_only=False)
+    state = load(path or WORK / "patch" / "patch.pt")
     head.load_patches(state["head"])
     tok = speaker_tokenizer()
     speaker = Speaker(tok.get_vocab_size())

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from onnx import numpy_helper
 from tokenizers import Tokenizer
 
+from .device import tensor
+
 LAYERS, HEADS = 6, 12
 
 
@@ -25,7 +27,7 @@ def tokenizer() -> Tokenizer:
 class MiniLM:
     def __init__(self, dtype=torch.bfloat16):
         model = onnx.load(str(_assets() / "onnx" / "model.onnx"))
-        self.w = {i.name.removeprefix("."): torch.from_numpy(numpy_helper.to_array(i).copy()) for i in model.graph.initializer}
+        self.w = {i.name.removeprefix("."): tensor(numpy_helper.to_array(i).copy()) for i in model.graph.initializer}
         self.w = {k: v.to(dtype) if v.is_floating_point() else v for k, v in self.w.items()}
 
     @property

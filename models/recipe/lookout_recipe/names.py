@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from . import data, features, pool
 from .align import class_loss, embed_texts, evaluate, recall
+from .device import load, mixed, tensor
 from .model import ImageHead
 from .patch import tower
 from .paths import SEED, WORK, keep, record
@@ -35,11 +36,11 @@ def before_embedding(head: ImageHead, fine, name: str) -> tuple[torch.Tensor, to
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         for at in range(0, len(fine), 100):
-            with torch.autocast("cpu", torch.bfloat16):
-                tokens, convolved = head.coarse(torch.from_numpy(np.asarray(fine[at : at + 100], np.float32)))
+            with mixed():
+                tokens, convolved = head.coarse(tensor(fine[at : at + 100], np.float32))
             parts.append((convolved.float().mean(1).half(), tokens.float().mean(1).half()))
         keep(path, tuple(torch.cat(p) for p in zip(*parts)))
-    return torch.load(path)
+    return load(path)
 
 
 class Last(torch.nn.Module):
@@ -57,7 +58,7 @@ class Last(torch.nn.Module):
 def main(passes: int, rate: float) -> None:
     torch.manual_seed(SEED)
     began, path = time.time(), WORK / "align" / "towers.pt"
-    state, (_, text) = torch.load(path, weights_only=False), tower()
+    state, (_, text) = load(path), tower()
     before = state.get("head_before", state["head"])
     head = ImageHead.like(before).eval()
     pooled, rows = Pool(), data.rows("flickr8k/train")
@@ -93,7 +94,7 @@ def main(passes: int, rate: float) -> None:
             group, view = dice.sample(range(len(rows)), batch), dice.randrange(features.VARIANTS)
             extra, said = order[step * taken : (step + 1) * taken], [dice.randrange(5) for _ in group]
             inputs = [torch.cat([a[group], b[extra]]).float() for a, b in zip(train[view], things)]
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed():
                 out = last(*inputs)
             picture, thing = out.float().split([batch, taken])
             sharp = scale.exp().clamp(max=100)
@@ -101,7 +102,7 @@ def main(passes: int, rate: float) -> None:
             target = (near @ near.t() / ALIKE).softmax(1)
             contrast = (F.cross_entropy(match, target) + F.cross_entropy(match.t(), target)) / 2
             label = class_loss(sharp, picture, names, classes[view][group].float(), ALL)
-            pool_label = class_loss(sharp, thing, names, torch.from_numpy(pooled.classes[extra]).float(), ALL)
+            pool_label = class_loss(sharp, thing, names, tensor(pooled.classes[extra], np.float32), ALL)
             named = {}
             for n, i in enumerate(extra):
                 if pooled.name[i] is not None:

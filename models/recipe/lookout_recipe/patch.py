@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from . import data, features, trunk
 from .align import embed_texts, encode, load_text
+from .device import load, mixed, tensor
 from .model import GRID, Grounder, ImageHead, Speaker
 from .paths import SEED, WORK, keep, record
 from .words import ANSWER, END, QUESTION, START, asked_of_phrases, clean, speaker_tokenizer
@@ -26,7 +27,7 @@ HELD_QUESTIONS = 4  # every fourth DAQUAR picture is kept for measuring
 
 
 def tower():
-    state = torch.load(WORK / "align" / "towers.pt", weights_only=False)
+    state = load(WORK / "align" / "towers.pt")
     head = ImageHead.like(state["head"])
     text = load_text(WORK / "align" / "towers.pt")
     return head.eval(), text.eval()
@@ -36,8 +37,8 @@ def tower():
 def coarse_tokens(head: ImageHead, fine) -> torch.Tensor:
     out = []
     for at in range(0, len(fine), 100):
-        with torch.autocast("cpu", torch.bfloat16):
-            out.append(head.coarse(torch.from_numpy(np.asarray(fine[at : at + 100], np.float32)))[0].half())
+        with mixed():
+            out.append(head.coarse(tensor(fine[at : at + 100], np.float32))[0].half())
     return torch.cat(out)
 
 
@@ -49,7 +50,7 @@ class Views:
         self.tokens = coarse_tokens(head, self.fine)
 
     def take(self, which):
-        return torch.from_numpy(self.fine[which].astype(np.float32)), self.tokens[which].float()
+        return tensor(self.fine[which], np.float32), self.tokens[which].float()
 
 
 @torch.no_grad()
@@ -186,7 +187,7 @@ def step_loss(head, speaker, grounder, teaching, views, rooms, group, dice):
     flip = [dice.random() < 0.5 for _ in group]
     parts = [views[f].take([i]) for f, i in zip(flip, group)]
     fine, tokens = (torch.cat(p) for p in zip(*parts))
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed():
         patches = head.patches(fine, tokens)
         caption = caption_loss(speaker, patches, teaching, group, flip, dice, SPOKEN)
         asked = [(n, dice.choice(teaching.asked[i])) for n, i in enumerate(group) if teaching.asked[i]][:8]
@@ -222,7 +223,7 @@ def main() -> None:
     teaching = Teaching(text, tok)
     speaker, grounder = Speaker(tok.get_vocab_size()), Grounder()
     if options.warm:
-        state = torch.load(options.warm, weights_only=False)
+        state = load(options.warm)
         speaker.load_state_dict(state["speaker"]), grounder.load_state_dict(state["grounder"])
         head.load_patches(state["head"])
     views = [Views(head, "flickr8k/train", v) for v in range(2)]
@@ -236,7 +237,7 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.rate, passes * each, pct_start=0.06)
     first = 0
     if path.exists():
-        state = torch.load(path, weights_only=False)
+        state = load(path)
         head.load_patches(state["head"]), speaker.load_state_dict(state["speaker"]), grounder.load_state_dict(state["grounder"])
         optimiser.load_state_dict(state["optimiser"]), schedule.load_state_dict(state["schedule"])
         first = state["pass"]

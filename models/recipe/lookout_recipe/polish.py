@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from . import data
+from .device import load, mixed
 from .marks import measure
 from .model import Speaker
 from .patch import Teaching, Views, all_patches, answer_loss, caption_loss, question_views, tower
@@ -44,7 +45,7 @@ def rewarded(speaker, quick, patches, group, worth, tok):
     ended = (ids == end).int().cumsum(1)
     counts = (ended - (ids == end).int()) == 0  # up to and with the first end token
     before = torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], 1)
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed():
         logits = speaker(before, patches)
     surprise = F.cross_entropy(logits.flatten(0, 1).float(), ids.flatten(), reduction="none").view_as(ids)
     return (gain * surprise * counts).sum() / counts.sum(), value.mean().item()
@@ -61,7 +62,7 @@ def main() -> None:
     began, tok = time.time(), speaker_tokenizer()
     head, text = tower()
     patched, path = WORK / "patch" / "patch.pt", WORK / "patch" / "polishing.pt"
-    start = torch.load(patched, weights_only=False)
+    start = load(patched)
     before = start.get("speaker_before", start["speaker"])
     head.load_patches(start["head"])
     speaker = Speaker(tok.get_vocab_size())
@@ -76,7 +77,7 @@ def main() -> None:
     each = asked.steps or max(len(teaching.rows) // BATCH, 1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, asked.rate, asked.passes * each, pct_start=0.1, final_div_factor=50)
     first = 0
-    if path.exists() and torch.equal((state := torch.load(path, weights_only=False))["of"], before["table.weight"]):
+    if path.exists() and torch.equal((state := load(path))["of"], before["table.weight"]):
         speaker.load_state_dict(state["learning"]), mean.load_state_dict(state["mean"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict({k: state["schedule"][k] for k in ("last_epoch", "_step_count", "_last_lr")})  # not how many passes
@@ -94,7 +95,7 @@ def main() -> None:
             speaker.eval()
             gain, value = rewarded(speaker, copy.deepcopy(speaker).bfloat16(), patches, group, worth, tok)
             speaker.train()
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed():
                 caption = caption_loss(speaker, patches, teaching, group, flip, dice, SPOKEN)
                 answer = answer_loss(speaker, lambda view, places: rooms[view][places].float(), teaching, QUESTIONS, len(rooms), dice)
             loss = gain + CAPTION_WEIGHT * caption + ANSWER_WEIGHT * answer
@@ -113,7 +114,7 @@ def main() -> None:
             print("dev", measure(mean, dev, rooms[0], tok, False), round(time.time() - began), "s", flush=True)
     mean.load_state_dict({k: before[k].lerp(v, asked.share) for k, v in mean.state_dict().items()})
     # Read anew: the grounder may have been trained meanwhile.
-    keep(patched, torch.load(patched, weights_only=False) | {"speaker": mean.state_dict(), "speaker_before": before})
+    keep(patched, load(patched) | {"speaker": mean.state_dict(), "speaker_before": before})
     record("polish", passes=asked.passes, share=asked.share, length_penalty=LENGTH_PENALTY, seconds=round(time.time() - began), **measure(mean, dev, rooms[0], tok))
 
 

@@ -199,7 +199,7 @@ def main() -> None:
                 a, b = through(model, batch)
                 at = slice(index + 1 - len(batch), index + 1)
                 fine[at] = tokens(a)
-                classes[at] = model.classifier(model.head(b).mean((2, 3))).half().numpy()
+                classes[at] = model.classifier(model.head(b).mean((2, 3))).half().cpu().numpy()
                 batch = []
                 progress.write_text(json.dumps({"done": index + 1}))
                 if index // CHUNK % 50 == 0:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from . import data, features, pool, trunk
+from .device import load, mixed, tensor
 from .minilm import MiniLM
 from .paths import WORK
 from .text import PROMPTS, batches, corpus, encode, kept_back, padded, teach
@@ -33,9 +34,9 @@ def sentence_teacher(ids: list[list[int]]) -> torch.Tensor:
 def class_logits(teacher: trunk.Trunk, coarse) -> torch.Tensor:
     """What the untouched teacher says of one view of every picture."""
     parts = []
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), mixed():
         for at in range(0, len(coarse), 100):
-            x = torch.from_numpy(np.asarray(coarse[at : at + 100], np.float32))
+            x = tensor(coarse[at : at + 100], np.float32)
             pooled = F.relu6(F.linear(x, teacher.head.conv.weight.flatten(1), teacher.head.conv.bias)).mean(1)
             parts.append(teacher.classifier(pooled).half())
     return torch.cat(parts).clone()
@@ -49,7 +50,7 @@ def said_by_teachers(captions, maps) -> tuple[torch.Tensor, list[torch.Tensor]]:
         teacher = trunk.pretrained()
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save((alike, [class_logits(teacher, coarse) for coarse in maps]), path)
-    return torch.load(path)
+    return load(path)
 
 
 def in_view(box, window) -> list[float] | None:
@@ -140,4 +141,4 @@ class Meaning:
 
     def take(self, dice):
         at = dice.sample(range(kept_back(self.ids), len(self.ids)), min(MEANT, len(self.ids) // 2))
-        return [self.ids[i] for i in at], torch.from_numpy(self.teacher[at].astype(np.float32))
+        return [self.ids[i] for i in at], tensor(self.teacher[at], np.float32)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from . import data
+from .device import load, mixed, tensor
 from .minilm import MiniLM, tokenizer
 from .model import CONTEXT, TextTower
 from .paths import SEED, WORK, record
@@ -77,7 +78,7 @@ def teach(sentences: list[str]) -> tuple[list[list[int]], np.ndarray]:
         return ids, np.memmap(path, np.float16, "r", shape=(len(ids), 384))
     target, teacher = np.memmap(path, np.float16, "w+", shape=(len(ids), 384)), MiniLM()
     for group in batches(ids, 256, None):
-        target[group] = teacher.embed(*padded([ids[i] for i in group])).half().numpy()
+        target[group] = teacher.embed(*padded([ids[i] for i in group])).half().cpu().numpy()
     target.flush()
     progress.write_text(json.dumps({"done": len(ids)}))
     return ids, target
@@ -105,16 +106,16 @@ def train(tower: TextTower, path, passes: int) -> dict:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.5e-3, steps, pct_start=0.06)
     first = 0
     if path.exists():
-        state = torch.load(path, weights_only=False)
+        state = load(path)
         tower.load_state_dict(state["tower"]), optimiser.load_state_dict(state["optimiser"]), schedule.load_state_dict(state["schedule"])
         first = state["pass"]
     for epoch in range(first, passes):
         tower.train()
         for step, group in enumerate(batches(ids[back:], BATCH, random.Random(SEED + epoch))):
             group = [i + back for i in group]
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed():
                 out = tower(*padded([ids[i] for i in group]))
-            want = torch.from_numpy(target[group].astype(np.float32))
+            want = tensor(target[group], np.float32)
             out = F.normalize(out.float(), dim=-1)
             near = out @ out.t() - want @ want.t()
             loss = (1 - (out * want).sum(-1)).mean() + 2 * near.square().mean()
@@ -140,7 +141,7 @@ def held(tower: TextTower, ids, target) -> float:
     back = kept_back(ids)
     for group in batches(ids[:back], 200, None):
         out = F.normalize(tower(*padded([ids[i] for i in group])), dim=-1)
-        total += (out * torch.from_numpy(target[group].astype(np.float32))).sum().item()
+        total += (out * tensor(target[group], np.float32)).sum().item()
     return round(total / back, 4)
 
 

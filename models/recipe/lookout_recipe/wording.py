@@ -13,6 +13,7 @@ import torch
 
 from . import data
 from .align import embed_texts, encode
+from .device import mixed
 from .patch import said
 from .paths import SEED
 from .swaps import checks, lists
@@ -40,7 +41,7 @@ class Wording:
         """`choice` and `gain` `[S, 2]` of sentences about one picture, patches `[1, N, C]`."""
         ids = [[self.start, *self.words.encode(clean(s), add_special_tokens=False).ids[:MOST_TOKENS]] for s in sentences]
         inputs, _ = said([(row[:1], [*row[1:], self.end]) for row in ids])
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             seen, unseen = (self.speaker(inputs, p).float() for p in (patches, self.blank))
         found = torch.zeros(len(sentences), 2)
         for row, tokens in enumerate(ids):
