@@ -197,7 +197,7 @@ impl Fault {
             }
             Fault::Card { deed, at, error } if gone(&error) || !device.is_there() => Error::new(
                 Code::Output,
-                format!("{path} was taken out after {} were {deed}: {error}", after(at)),
+                format!("{path} was taken out after {} were {deed}", after(at)),
                 "the card is not usable now; put it in again and write it anew",
             ),
             Fault::Card { deed, at, error } => Error::new(
