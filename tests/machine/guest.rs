@@ -1,4 +1,4 @@
-//! What runs inside the emulated machine of `tests/machine/run.sh`: a camera, GPIO and a card of a real kernel.
+//! What runs inside the emulated machine of `tests/machine/run.sh`: a camera, GPIO, a card and a serial line of a real kernel.
 //!
 //! `machine NAME...` runs only these checks.
 //! `machine adapter FILE` is a GPIO adapter alone, for `tests/machine/systemd.sh`: it keeps in FILE how its lines stand.
@@ -7,6 +7,7 @@ mod adapter;
 mod camera;
 mod card;
 mod gpio;
+mod serial;
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,7 @@ fn main() {
     env_logger::builder().filter_module("lookout", log::LevelFilter::Debug).init();
     // The machine ends with this program: what it prints is the result.
     let only: Vec<String> = std::env::args().skip(1).collect();
-    for (name, check) in camera::CHECKS.into_iter().chain(gpio::CHECKS).chain(card::CHECKS) {
+    for (name, check) in camera::CHECKS.into_iter().chain(gpio::CHECKS).chain(card::CHECKS).chain(serial::CHECKS) {
         if !only.is_empty() && !only.iter().any(|wanted| wanted == name) {
             continue;
         }

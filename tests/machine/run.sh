@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs a program in an emulated machine with a camera, GPIO and a card: Debian's kernel, and its drivers.
+# Runs a program in an emulated machine with a camera, GPIO, a card and a serial line: Debian's kernel, and its drivers.
 # usage: [ONLY="NAME..."] tests/machine/run.sh PROGRAM [FOLDER]
 # The kernel is fetched once, by apt, and what is needed of it is kept in FOLDER (target/machine).
 set -eu
@@ -32,4 +32,8 @@ poweroff -f
 INIT
 chmod +x "$root/init"
 truncate -s 64M "$work/card"
-boot "$root" 768 900 'MACHINE PASSED' -drive "if=none,id=card,file=$work/card,format=raw" -device virtio-blk-pci,drive=card
+# What comes on the serial line: XOFF, as long as there is an emulator.
+mkfifo "$work/line.in" "$work/line.out"
+timeout 900 sh -c 'while printf "\023" 2>/dev/null; do sleep 0.1; done' >"$work/line.in" &
+boot "$root" 768 900 'MACHINE PASSED' -drive "if=none,id=card,file=$work/card,format=raw" -device virtio-blk-pci,drive=card \
+  -chardev "pipe,id=line,path=$work/line" -device pci-serial,chardev=line

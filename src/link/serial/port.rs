@@ -1,11 +1,15 @@
 //! Opening the port, reading it, and opening it again.
 
-use std::io::ErrorKind;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError, bounded};
+use rustix::fs::OFlags;
+use rustix::termios::{OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
 use serial2::{CharSize, FlowControl, Parity, SerialPort, Settings, StopBits};
 
 use crate::said::Said;
@@ -159,7 +163,7 @@ pub(super) fn open(path: &Path, baud: u32, rtscts: bool) -> Result<SerialPort> {
         settings.set_flow_control(if rtscts { FlowControl::RtsCts } else { FlowControl::None });
         Ok(settings)
     };
-    SerialPort::open(path, set).map_err(|error| {
+    freed(path).and_then(|_held| SerialPort::open(path, set)).map_err(|error| {
         let help = match error.kind() {
             ErrorKind::NotFound => "is it plugged in? `ls /dev/serial/by-id` shows the ports there are",
             ErrorKind::PermissionDenied => "add the user to the group `dialout`",
@@ -167,6 +171,18 @@ pub(super) fn open(path: &Path, baud: u32, rtscts: bool) -> Result<SerialPort> {
         };
         Error::new(Code::Link, format!("port {} cannot be opened: {error}", path.display()), help)
     })
+}
+
+/// Frees a port of what holds back its output. As the kernel opens it, it sends back what comes, and stops sending at a byte
+/// that is XOFF, as a frame may well have; its settings change when all has been sent, which then is never.
+fn freed(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let port = OpenOptions::new().read(true).write(true).custom_flags(flags.bits() as i32).open(path)?;
+    let mut settings = tcgetattr(&port)?;
+    settings.make_raw();
+    tcsetattr(&port, OptionalActions::Now, &settings)?;
+    tcflush(&port, QueueSelector::OFlush)?;
+    Ok(port)
 }
 
 /// Whether reading or writing only has to be tried again.
