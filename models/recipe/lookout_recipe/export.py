@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch

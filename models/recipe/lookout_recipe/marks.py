@@ -8,8 +8,6 @@ import sys
 from collections import Counter, defaultdict
 from functools import cache
 
-import torch
-
 from . import data
 from .device import load
 from .model import Speaker

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import data, features, pool
+from . import data, features
 from .align import class_loss, embed_texts, evaluate, recall
 from .device import load, mixed, tensor
 from .model import ImageHead

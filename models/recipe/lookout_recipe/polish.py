@@ -15,7 +15,6 @@ import time
 import torch
 import torch.nn.functional as F
 
-from . import data
 from .device import load, mixed
 from .marks import measure
 from .model import Speaker

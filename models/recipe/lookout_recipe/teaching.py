@@ -1,7 +1,5 @@
 """What `align` learns from: the train pictures with their captions, phrases and boxes; the pool with its names; sentences."""
 
-import random
-
 import numpy as np
 import torch
 import torch.nn.functional as F

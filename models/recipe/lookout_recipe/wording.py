@@ -11,7 +11,6 @@ from collections import defaultdict
 
 import torch
 
-from . import data
 from .align import embed_texts, encode
 from .device import mixed
 from .patch import said
