@@ -98,7 +98,7 @@ impl Board {
     /// The pause is longer than an emulator stands still on a busy machine.
     fn rise(&mut self, off: &str, on: &str) -> Instant {
         self.order(off);
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_secs(1));
         self.order(on);
         Instant::now()
     }
