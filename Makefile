@@ -192,7 +192,7 @@ tools-fleet:
 	{ if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; echo 'installing pgvector'; $$sudo examples/fleet/pgvector.sh; }
 
 test-fleet: tools tools-daemon tools-fleet ## events of many devices found by words: a real broker, a real PostgreSQL
-	@LOOKOUT_FLEET=1 $(CARGO) test $(PROFILE) --test fleet_broker --test fleet_search
+	@LOOKOUT_FLEET=1 $(CARGO) test $(PROFILE) --test mqtt fleet
 
 stages: tools ## cold start, milliseconds of each stage, memory: `lookout bench`
 	@$(CARGO) build $(PROFILE)
@@ -344,18 +344,19 @@ image-of-test: tools-image
 	  --update-key $(TESTS)/vendor.pub --root $(TESTS)/root.img --out $(TESTS)/card.img
 
 test-answers: arm64 tools-arm64 tools-deb ## the arm64 program's answers on emulated processors, against this machine's
-	@$(CARGO) build $(PROFILE)
-	@boards/debian/chroot.sh arm64 $(DEBS)/debian-arm64.tar
-	@[ -d $(DEBS)/arm64-root ] || { mkdir -p $(DEBS)/arm64-root && tar -xf $(DEBS)/debian-arm64.tar -C $(DEBS)/arm64-root; }
-	@boards/debian/answers.sh $(A64) $(TARGET)/release/lookout $(DEBS)/arm64-root $(foreach pair,$(ARM64),$(firstword $(subst :, ,$(pair))))
+	@$(call answers,arm64,$(A64),qemu-aarch64-static,$(foreach pair,$(ARM64),$(firstword $(subst :, ,$(pair)))))
 
 # The processor of a Raspberry Pi 2.
 test-answers-armhf: ARCH := armhf
 test-answers-armhf: armhf tools-deb ## the same for the 32-bit program, which has the plain kernels only; it fails yet
-	@$(CARGO) build $(PROFILE)
-	@boards/debian/chroot.sh armhf $(DEBS)/debian-armhf.tar
-	@[ -d $(DEBS)/armhf-root ] || { mkdir -p $(DEBS)/armhf-root && tar -xf $(DEBS)/debian-armhf.tar -C $(DEBS)/armhf-root; }
-	@EMULATOR=qemu-arm-static boards/debian/answers.sh $(A32) $(TARGET)/release/lookout $(DEBS)/armhf-root cortex-a7
+	@$(call answers,armhf,$(A32),qemu-arm-static,cortex-a7)
+
+# Compares the answers of the architecture $(1)'s program $(2), run by $(3) as the processors $(4), with this machine's.
+define answers
+$(CARGO) build $(PROFILE) && boards/debian/chroot.sh $(1) $(DEBS)/debian-$(1).tar && \
+{ [ -d $(DEBS)/$(1)-root ] || { mkdir -p $(DEBS)/$(1)-root && tar -xf $(DEBS)/debian-$(1).tar -C $(DEBS)/$(1)-root; }; } && \
+EMULATOR=$(3) boards/debian/answers.sh $(2) $(TARGET)/release/lookout $(DEBS)/$(1)-root $(4)
+endef
 
 tools-deb:
 	@command -v mmdebstrap >/dev/null || { $(call install,mmdebstrap,what a fresh Debian is made with); }

@@ -8,10 +8,10 @@ use std::time::Instant;
 use lookout::bundle::Bundle;
 use lookout::engine::{ImageTower, Options, kernel_name};
 
-#[path = "../tests/engine_graph/mod.rs"]
-mod engine_graph;
+#[path = "../tests/engine/graph/mod.rs"]
+mod graph;
 
-use engine_graph::{Attribute, Dim, Graph, Noise, bundle, picture};
+use graph::{Attribute, Dim, Graph, Noise, bundle, picture};
 
 /// `tokens` of `width`: a projection to what the operator takes, the operator, a projection back.
 fn block(tokens: usize, width: usize, heads: usize, operator: &str) -> ImageTower {

@@ -8,10 +8,10 @@ mod events;
 mod storm;
 mod taker;
 
-#[path = "../../tests/mqtt_peers/broker.rs"]
+#[path = "../../tests/common/peers/broker.rs"]
 #[allow(dead_code)]
 mod broker;
-#[path = "../../tests/shared/desk.rs"]
+#[path = "../../tests/common/desk.rs"]
 mod desk;
 
 use std::time::Duration;

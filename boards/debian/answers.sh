@@ -1,6 +1,6 @@
 #!/bin/bash
 # Asks another machine's program and this machine's the same questions on emulated processors, and compares the answers.
-# usage: [EMULATOR=qemu-arm-static] boards/debian/answers.sh PROGRAM NATIVE-PROGRAM ROOT CPU...
+# usage: EMULATOR=qemu-aarch64-static boards/debian/answers.sh PROGRAM NATIVE-PROGRAM ROOT CPU...
 # ROOT is where the program's C library lies. QUICK=1 compares labels and boxes on the processors after the first one.
 set -euo pipefail
 
@@ -17,7 +17,7 @@ trap 'rm -rf "$work"' EXIT
 questions "$native" > "$work/native"
 for cpu in "$@"; do
   begin=$SECONDS
-  questions "${EMULATOR:-qemu-aarch64-static}" -cpu "$cpu" -L "$root" "$program" > "$work/emulated"
+  questions "$EMULATOR" -cpu "$cpu" -L "$root" "$program" > "$work/emulated"
   python3 "$(dirname "$0")/answers.py" "$work/native" "$work/emulated" "$cpu" "$((SECONDS - begin))"
   [ -z "${QUICK:-}" ] || short=1
 done

@@ -4,14 +4,8 @@
 # The console is on this terminal (Ctrl-A X ends it), and the daemon's serial line is the pseudo-terminal that QEMU names.
 set -euo pipefail
 
-image=$1 card=${2:-$1.card}
-shift $(($# < 2 ? $# : 2))
-[ -e "$card" ] || { cp --sparse=always "$image" "$card" && truncate -s 2G "$card"; }
-boot=$(mktemp -d)
-trap 'rm -rf "$boot"' EXIT
-# The boot partition, as a board's own firmware would read it.
-mcopy -n -i "$card@@8M" ::vmlinuz ::initrd.img ::cmdline.txt "$boot/"
+source "$(dirname "$0")/../emulated_card.sh" 2G vmlinuz initrd.img cmdline.txt -- "$@"
 qemu-system-aarch64 -M virt -cpu "${CPU:-cortex-a76}" -smp 2 -m 1024 -display none \
   -kernel "$boot/vmlinuz" -initrd "$boot/initrd.img" -append "$(cat "$boot/cmdline.txt")" \
   -drive "if=none,id=card,file=$card,format=raw" -device virtio-blk-pci,drive=card \
-  -serial "${CONSOLE:-mon:stdio}" -chardev "${LINE:-pty},id=line" -device pci-serial,chardev=line "$@"
+  -serial "${CONSOLE:-mon:stdio}" -chardev "${LINE:-pty},id=line" -device pci-serial,chardev=line "${options[@]}"

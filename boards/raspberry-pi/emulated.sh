@@ -5,16 +5,11 @@
 # names.
 set -euo pipefail
 
-image=$1 card=${2:-$1.card}
-shift $(($# < 2 ? $# : 2))
-[ -e "$card" ] || { cp --sparse=always "$image" "$card" && truncate -s 1G "$card"; }
-boot=$(mktemp -d)
-trap 'rm -rf "$boot"' EXIT
-mcopy -n -i "$card@@8M" ::vmlinuz ::initrd.img ::cmdline.txt ::bcm2837-rpi-3-b.dtb "$boot/"
+source "$(dirname "$0")/../emulated_card.sh" 1G vmlinuz initrd.img cmdline.txt bcm2837-rpi-3-b.dtb -- "$@"
 # The first serial line belongs to Bluetooth, and only the kernel's own messages can be had there.
 line="$(cat "$boot/cmdline.txt") loglevel=7 earlycon=pl011,mmio32,0x3f201000 keep_bootcon"
 # The watchdog that QEMU emulates starts the board again in the moment in which it is set, however long it is set to.
 line="$line systemd.watchdog_sec=off"
 qemu-system-aarch64 -M raspi3b -display none -kernel "$boot/vmlinuz" -initrd "$boot/initrd.img" \
   -dtb "$boot/bcm2837-rpi-3-b.dtb" -append "$line" -drive "if=sd,file=$card,format=raw" \
-  -serial "${CONSOLE:-mon:stdio}" -chardev "${LINE:-pty},id=line" -serial chardev:line "$@"
+  -serial "${CONSOLE:-mon:stdio}" -chardev "${LINE:-pty},id=line" -serial chardev:line "${options[@]}"

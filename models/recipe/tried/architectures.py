@@ -1,6 +1,6 @@
 """Builds known dual encoders at random weights, exports and wraps them, and stores what onnxruntime computes.
 
-    python tried/architectures.py [NAME ...]      bundles below $LOOKOUT_WORK/tried/bundles, for tests/wrapped_models.rs
+    python tried/architectures.py [NAME ...]      bundles below $LOOKOUT_WORK/tried/bundles, for tests/engine/wrapped.rs
     python tried/architectures.py --fixture       the small ones below tests/fixtures/wrapped
 
 Weights are seeded. Every one-dimensional parameter gets noise and every layer scale is 0.5, so that no bias, norm or
@@ -183,7 +183,7 @@ def shake(*towers: nn.Module) -> None:
 
 def blocks(seed: int, size: int) -> np.ndarray:
     """An 8 x 8 mosaic of made-up colours under made-up noise, of a contrast and with a tint that differ from seed to seed;
-    `picture` in tests/wrapped_models.rs."""
+    `picture` in tests/engine/wrapped.rs."""
     draw = generator(seed)
     contrast = np.float32(0.6 + 0.5 * draw())
     tint = np.array([draw() for _ in range(3)], np.float32).reshape(3, 1, 1)

@@ -1,0 +1,5 @@
+//! The tokenizer and the choice of words.
+#![cfg(feature = "text")]
+
+mod like_reference;
+mod speaking;
