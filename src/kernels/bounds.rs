@@ -110,24 +110,36 @@ impl Known {
     }
 }
 
+/// For each byte of a line, the sum over the lines of what `of` makes of it.
+fn sums(lines: &[Line], of: impl Fn(u32) -> u32) -> [u32; PANEL * GROUP] {
+    let mut sums = [0; PANEL * GROUP];
+    for line in lines {
+        for (sum, byte) in sums.iter_mut().zip(line.0) {
+            *sum += of(byte.unsigned_abs().into());
+        }
+    }
+    sums
+}
+
 fn wild(piece: &[Line]) -> u8 {
-    let sum = |i: usize| piece.iter().map(|line| u32::from(line.0[i].unsigned_abs())).sum::<u32>();
-    (0..PANEL * GROUP).filter(|i| sum(*i) > CALM).fold(0, |bits, i| bits | 1 << (i / 16))
+    let sums = sums(piece, |magnitude| magnitude);
+    let over = |quad: usize| sums[16 * quad..][..16].iter().any(|sum| *sum > CALM);
+    (0..4).fold(0, |bits, quad| bits | u8::from(over(quad)) << quad)
 }
 
 fn energy(piece: &[Line]) -> [u16; 4] {
-    let sum = |i: usize| piece.iter().map(|line| u32::from(line.0[i].unsigned_abs()).pow(2)).sum::<u32>();
+    let sums = sums(piece, |magnitude| magnitude * magnitude);
     std::array::from_fn(|quad| {
-        let most = (16 * quad..16 * quad + 16).map(sum).max().unwrap_or(0);
+        let most = sums[16 * quad..][..16].iter().fold(0, |most, sum| most.max(*sum));
         let limit = (i16::MAX as u32).pow(2) / (2 * most).max(1);
         limit.min(u16::MAX.into()) as u16
     })
 }
 
 fn row_scale(lines: &[Line], scale: &[f32], bias: &[f32]) -> f32 {
+    let sums = sums(lines, |magnitude| magnitude);
     let most = |column: usize| {
-        let weights = lines.iter().flat_map(|line| &line.0[column * GROUP..][..GROUP]);
-        let sum: u32 = weights.map(|w| u32::from(w.unsigned_abs())).sum();
+        let sum: u32 = sums[column * GROUP..][..GROUP].iter().sum();
         (FITS - bias[column].abs()) / (128.0 * sum as f32 * scale[column])
     };
     // Not a number where nothing is multiplied and the bias does not fit.

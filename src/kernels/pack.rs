@@ -34,6 +34,33 @@ pub struct Packed {
     bounds: std::sync::OnceLock<Option<Bounds>>,
 }
 
+impl Line {
+    /// Of at most 4 rows of `columns` bytes, the columns from `first` on; 0 where there is none.
+    #[inline]
+    fn of(rows: &[i8], columns: usize, first: usize) -> Self {
+        let mut four = [[0; PANEL]; GROUP];
+        for (to, row) in four.iter_mut().zip(rows.chunks_exact(columns)) {
+            match row[first..].first_chunk() {
+                Some(whole) => *to = *whole,
+                None => to[..columns - first].copy_from_slice(&row[first..]),
+            }
+        }
+        let mut line = Line([0; PANEL * GROUP]);
+        for (n, column) in line.0.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
+            *column = [four[0][n], four[1][n], four[2][n], four[3][n]];
+        }
+        line
+    }
+
+    /// Adds each column's bytes to its sum.
+    #[inline]
+    fn add_columns(&self, sums: &mut [i32]) {
+        for (sum, column) in sums.iter_mut().zip(self.0.as_chunks::<GROUP>().0) {
+            *sum += column.iter().map(|byte| i32::from(*byte)).sum::<i32>();
+        }
+    }
+}
+
 impl Packed {
     /// Packs `weight`, `[depth, columns]` row-major. `bias` empty means none.
     ///
@@ -46,12 +73,17 @@ impl Packed {
         packed.changed();
         packed.scale[..columns].copy_from_slice(scale);
         packed.bias[..bias.len()].copy_from_slice(bias);
-        for (k, row) in weight.chunks_exact(columns).enumerate() {
-            for (n, value) in row.iter().enumerate() {
-                *packed.at(k, n) = *value;
-                packed.correction[n] -= 128 * i32::from(*value);
-                packed.lift[n] += LIFT * i32::from(*value);
+        let groups = depth.div_ceil(GROUP);
+        for (group, rows) in weight.chunks(GROUP * columns).enumerate() {
+            let lines = packed.lines[group..].iter_mut().step_by(groups);
+            let sums = packed.lift.chunks_exact_mut(PANEL);
+            for ((line, sums), first) in lines.zip(sums).zip((0..columns).step_by(PANEL)) {
+                *line = Line::of(rows, columns, first);
+                line.add_columns(sums);
             }
+        }
+        for (correction, lift) in packed.correction.iter_mut().zip(&mut packed.lift) {
+            (*correction, *lift) = (-128 * *lift, LIFT * *lift);
         }
         Ok(packed)
     }
