@@ -142,11 +142,16 @@ lint: tools ## formatting, clippy without warnings, dependencies (where cargo-de
 	$(PICO) fmt --all --check
 	$(PICO) clippy --profile host --locked --all-targets -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(MAKE) --no-print-directory deny; \
+	elif sha256sum --check --status $(DENIED); then echo 'the dependencies are those that cargo-deny checked last'; \
 	else echo 'cargo-deny is not installed: licences and sources of the dependencies were not checked'; fi
+
+# What cargo-deny has found sound, so that it need not be built where nothing of that has changed.
+DENIED := .ci/denied.sha256
 
 deny: ## licences, sources and bans of the dependencies (needs cargo-deny)
 	$(CARGO) deny --locked check licenses bans sources
 	cd boards/pico && $(CARGO) deny --locked --config ../../deny.toml check licenses bans sources
+	@sha256sum Cargo.lock Cargo.toml boards/pico/Cargo.lock boards/pico/Cargo.toml deny.toml > $(DENIED)
 
 doc: tools ## the library's documentation, without warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(PROFILE) --no-deps
