@@ -81,7 +81,10 @@ pub fn start(config: &WebConfig, desk: Arc<dyn Desk>) -> Result<Box<dyn Link>> {
     };
     let (teller_ends, teller_ending) = bounded(0);
     let telling = shared.clone();
-    let threads = vec![spawn("web", serve)?, spawn("web-tell", move || stream::tell(&telling, &teller_ending))?];
+    // Before anybody can ask: a page is told all that happens after its first status.
+    let reports = shared.desk.listen();
+    let threads =
+        vec![spawn("web", serve)?, spawn("web-tell", move || stream::tell(&telling, reports, &teller_ending))?];
     Ok(Box::new(Web { shared, ending, listens, teller_ends: Some(teller_ends), threads }))
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::problem::Problem;
 use super::shared::Shared;
+use crate::watch::Report;
 
 /// Tellings that a page may lag behind; after more it is told `missed` once.
 pub(super) const BACKLOG: usize = 64;
@@ -39,9 +40,8 @@ impl Telling {
     }
 }
 
-/// Passes reports and the status on until `ending` says so. Where nobody listens nothing is put together.
-pub(super) fn tell(shared: &Shared, ending: &Receiver<()>) {
-    let mut reports = shared.desk.listen();
+/// Passes `reports` of the desk and its status on until `ending` says so. Where nobody listens nothing is put together.
+pub(super) fn tell(shared: &Shared, mut reports: Receiver<Arc<Report>>, ending: &Receiver<()>) {
     let seconds = tick(STATUS_EVERY);
     let send = |kind, what: &dyn Fn() -> Telling| {
         if shared.tellings.receiver_count() > 0 && shared.tellings.send(Arc::new(what())).is_ok() && kind == "event" {
