@@ -239,6 +239,12 @@ impl Packed {
         self.lines[panel * self.depth.div_ceil(GROUP)..].as_ptr().cast()
     }
 
+    /// The groups of panel `panel`.
+    pub(super) fn lines(&self, panel: usize) -> &[Line] {
+        let groups = self.depth.div_ceil(GROUP);
+        &self.lines[panel * groups..][..groups]
+    }
+
     /// The weight at row `k`, column `n`; `k` may lie in the padding.
     pub(super) fn get(&self, k: usize, n: usize) -> i8 {
         self.lines[(n / PANEL) * self.depth.div_ceil(GROUP) + k / GROUP].0[(n % PANEL) * GROUP + k % GROUP]
