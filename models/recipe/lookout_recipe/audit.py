@@ -17,6 +17,7 @@ from . import data
 from .agree import NEVER, closing
 from .align import embed_pictures, embed_texts, encode
 from .calibrate import auroc
+from .device import mixed
 from .export import TEMPLATES, trained
 from .features import arrays
 from .patch import Views
@@ -47,7 +48,7 @@ def say(speaker, tokenizer, patches: torch.Tensor, dice: torch.Generator | None 
     start, end = tokenizer.token_to_id(START), tokenizer.token_to_id(END)
     never, said, going = [tokenizer.token_to_id(t) for t in NEVER], [[] for _ in patches], list(range(len(patches)))
     for _ in range(LONGEST):
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             logits = speaker(torch.tensor([[start, *said[i]] for i in going]), patches[going])[:, -1].float()
         logits[:, never] = -torch.inf
         for row, i in enumerate(going):

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from . import data, trunk
-from .device import tensor
+from .device import HALF, tensor
 from .paths import SEED, WORK, record
 
 SIZE = 256
@@ -57,7 +57,7 @@ def arrays(name: str, variant: int, mode="r"):
 def through(model, batch: list[np.ndarray]):
     """Both maps of a batch of pictures `[side, side, 3]` through `trunk.quick()`."""
     x = tensor(np.stack(batch)).permute(0, 3, 1, 2).float()
-    return model(((x - 127) / 128).bfloat16().contiguous(memory_format=torch.channels_last))
+    return model(((x - 127) / 128).to(HALF).contiguous(memory_format=torch.channels_last))
 
 
 def tokens(maps: torch.Tensor) -> np.ndarray:

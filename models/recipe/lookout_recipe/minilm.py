@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from onnx import numpy_helper
 from tokenizers import Tokenizer
 
-from .device import tensor
+from .device import HALF, tensor
 
 LAYERS, HEADS = 6, 12
 
@@ -25,7 +25,7 @@ def tokenizer() -> Tokenizer:
 
 
 class MiniLM:
-    def __init__(self, dtype=torch.bfloat16):
+    def __init__(self, dtype=HALF):
         model = onnx.load(str(_assets() / "onnx" / "model.onnx"))
         self.w = {i.name.removeprefix("."): tensor(numpy_helper.to_array(i).copy()) for i in model.graph.initializer}
         self.w = {k: v.to(dtype) if v.is_floating_point() else v for k, v in self.w.items()}

@@ -15,7 +15,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from .device import load, mixed
+from .device import HALF, load, mixed
 from .marks import measure
 from .model import Speaker
 from .patch import Teaching, Views, all_patches, answer_loss, caption_loss, question_views, tower
@@ -32,7 +32,7 @@ SHARE = 0.75
 def rewarded(speaker, quick, patches, group, worth, tok):
     """The loss of sampled captions, and their mean worth."""
     start, end = tok.token_to_id(START), tok.token_to_id(END)
-    ids = sample(quick, patches.bfloat16(), EACH, tok, MOST)
+    ids = sample(quick, patches.to(HALF), EACH, tok, MOST)
     said = [row[: row.index(end)] if end in row else row for row in ids.tolist()]
     words = tok.decode_batch(said)
     value = torch.tensor([worth(group[n // EACH], w) for n, w in enumerate(words)]).view(-1, EACH)
@@ -92,7 +92,7 @@ def main() -> None:
             flip = [dice.random() < 0.5 for _ in group]
             patches = torch.stack([views[f][i] for f, i in zip(flip, group)]).float()
             speaker.eval()
-            gain, value = rewarded(speaker, copy.deepcopy(speaker).bfloat16(), patches, group, worth, tok)
+            gain, value = rewarded(speaker, copy.deepcopy(speaker).to(HALF), patches, group, worth, tok)
             speaker.train()
             with mixed():
                 caption = caption_loss(speaker, patches, teaching, group, flip, dice, SPOKEN)

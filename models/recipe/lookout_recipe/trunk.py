@@ -11,6 +11,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from .device import HALF
+
 MEAN, STD = 127.0 / 255.0, 128.0 / 255.0
 # repeats, kernel, stride, expansion, channels: Lite2 (width 1.1, depth 1.2)
 STAGES = [(1, 3, 1, 1, 16), (3, 3, 2, 6, 24), (3, 5, 2, 6, 48), (4, 3, 2, 6, 88), (4, 5, 1, 6, 120), (5, 5, 2, 6, 208), (1, 3, 1, 6, 352)]
@@ -129,6 +131,5 @@ def pretrained() -> Trunk:
 
 
 def quick() -> Trunk:
-    """In bfloat16, which is three times as fast on processors that have it and no coarser than the int8 that runs on the
-    board."""
-    return pretrained().to(memory_format=torch.channels_last).bfloat16()
+    """In bfloat16 where the machine has it: three times as fast, and no coarser than the int8 that runs on the board."""
+    return pretrained().to(memory_format=torch.channels_last).to(HALF)

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from lookout_recipe import data, features, pool  # noqa: E402
 from lookout_recipe.align import class_loss, embed_texts, recall, with_others  # noqa: E402
+from lookout_recipe.device import mixed  # noqa: E402
 from lookout_recipe.model import EMBEDDING, Block, StaticKeyAttention  # noqa: E402
 from lookout_recipe.patch import tower  # noqa: E402
 from lookout_recipe.paths import SEED, WORK, record  # noqa: E402
@@ -108,7 +109,7 @@ class Lesson:
     def convolved(head, fine) -> torch.Tensor:
         out = []
         for at in range(0, len(fine), 100):
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed():
                 out.append(head.coarse(torch.from_numpy(np.asarray(fine[at : at + 100], np.float32)))[1].half())
         return torch.cat(out).clone()
 
@@ -140,7 +141,7 @@ def train(kind: str, lesson: Lesson, passes: int) -> Blocks:
             view, said = dice.randrange(VIEWS), [dice.randrange(5) for _ in group]
             guess = lesson.classes[view][group].float()
             picked = with_others(sorted({*guess.argmax(1).tolist()}), CLASSES, 16, dice)
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed():
                 picture = model(lesson.train[view][group].float())
             picture, sharp = F.normalize(picture.float(), dim=-1), scale.exp().clamp(max=100)
             alike = lesson.alike[group, said]

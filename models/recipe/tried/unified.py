@@ -20,6 +20,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from lookout_recipe.device import mixed  # noqa: E402
 from lookout_recipe.marks import answer_marks, caption_marks, held_questions  # noqa: E402
 from lookout_recipe.model import GRID, PATCH, ImageHead, Speaker  # noqa: E402
 from lookout_recipe.patch import Teaching, Views, all_patches, answer_loss, caption_loss, question_views, tower  # noqa: E402
@@ -94,7 +95,7 @@ def greedy(speaker, patches, prompts, tok, most: int) -> list[str]:
     end, banned, ids = tok.token_to_id(END), never_said(tok), torch.tensor(prompts)
     start, done = ids.shape[1], torch.zeros(len(prompts), dtype=torch.bool)
     for _ in range(most):
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             scores = speaker(ids, patches)[:, -1].float()
         scores[:, banned] = -torch.inf
         ids = torch.cat([ids, scores.argmax(1).masked_fill(done, end)[:, None]], 1)
@@ -140,7 +141,7 @@ def train(form: str, head, teaching, views, rooms, passes: int):
             flip = [dice.random() < 0.5 for _ in group]
             fine, tokens = (torch.cat(p) for p in zip(*[views[f].take([i]) for f, i in zip(flip, group)]))
             look = lambda view, places: head.patches(*rooms[view].take(places))
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed():
                 caption = caption_loss(speaker, head.patches(fine, tokens), teaching, group, flip, dice, SPOKEN)
                 answer = answer_loss(speaker, look, teaching, QUESTIONS, len(rooms), dice)
             loss = caption + ANSWER_WEIGHT * answer
