@@ -156,7 +156,7 @@ deny: ## licences, sources and bans of the dependencies (needs cargo-deny)
 doc: tools ## the library's documentation, without warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(PROFILE) --no-deps
 
-# `make bench BENCH_OPTIONS=--quick` takes a minute once everything is built. BENCH_PYTHON is a Python that has
+# `make bench BENCH_OPTIONS=--quick` takes one to five minutes once everything is built. BENCH_PYTHON is a Python that has
 # benches/requirements.txt already.
 BENCH_PYTHON ?= benches/venv/bin/python
 

@@ -232,7 +232,7 @@ def agreement(role: str, answer: list[float], reference: list[float] | None) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true", help="about a minute, and noisier")
+    parser.add_argument("--quick", action="store_true", help="one to five minutes, and noisier")
     parser.add_argument("--bundle", type=Path, default=HERE.parent / "models" / "default")
     parser.add_argument("--work", type=Path, default=HERE / "work", help="for networks made from the bundle")
     parser.add_argument("--others", type=Path, help="a folder of bundles of other architectures")
