@@ -331,7 +331,7 @@ test-boot: ## the image of qemu-virt booted until it tells what its camera sees;
 # Goes on where it was stopped; `rm -r target/image/cuts` begins anew.
 test-cuts: TESTS := $(IMAGES)/cuts
 test-cuts: ## the power cut CUTS times, 50 for the full run, while the board is updated
-	@[ -s $(TESTS)/work/log ] || $(MAKE) --no-print-directory image-of-test TESTS=$(TESTS)
+	@[ -s $(firstword $(MACHINE))/log ] || $(MAKE) --no-print-directory image-of-test TESTS=$(TESTS)
 	@$(CARGO) build $(PROFILE)
 	@$(BOOT)/cuts.sh $(MACHINE) $(CUTS)
 

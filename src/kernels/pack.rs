@@ -51,14 +51,6 @@ impl Line {
         }
         line
     }
-
-    /// Adds each column's bytes to its sum.
-    #[inline]
-    fn add_columns(&self, sums: &mut [i32]) {
-        for (sum, column) in sums.iter_mut().zip(self.0.as_chunks::<GROUP>().0) {
-            *sum += column.iter().map(|byte| i32::from(*byte)).sum::<i32>();
-        }
-    }
 }
 
 impl Packed {
@@ -79,7 +71,7 @@ impl Packed {
             let sums = packed.lift.chunks_exact_mut(PANEL);
             for ((line, sums), first) in lines.zip(sums).zip((0..columns).step_by(PANEL)) {
                 *line = Line::of(rows, columns, first);
-                line.add_columns(sums);
+                add_columns(&line.0, sums);
             }
         }
         for (correction, lift) in packed.correction.iter_mut().zip(&mut packed.lift) {
@@ -282,6 +274,14 @@ impl std::fmt::Debug for Packed {
     }
 }
 
+/// Adds the bytes of each column of a group to its sum.
+#[inline(always)]
+fn add_columns(group: &[i8], sums: &mut [i32]) {
+    for (sum, column) in sums.iter_mut().zip(group.as_chunks::<GROUP>().0) {
+        *sum += column.iter().map(|byte| i32::from(*byte)).sum::<i32>();
+    }
+}
+
 /// What a weight matrix must be, whatever its layout. A scale of 0 is sound: its column is zeros.
 pub fn check(weight: &[i8], depth: usize, columns: usize, scale: &[f32], bias: &[f32]) -> Result<(), String> {
     if depth == 0 || columns == 0 {
@@ -359,9 +359,7 @@ unsafe fn repack_body<V: Lanes>(packed: &mut Packed, values: &[f32], stride: usi
                     V::interleave(rows, factor, line.0.as_mut_ptr().add(first % PANEL * GROUP));
                 }
                 let bytes = &line.0[first % PANEL * GROUP..][..V::COUNT * GROUP];
-                for (sum, four) in sums.iter_mut().zip(bytes.chunks_exact(GROUP)) {
-                    *sum += four.iter().map(|q| i32::from(*q)).sum::<i32>();
-                }
+                add_columns(bytes, &mut sums);
             }
             for (correction, sum) in packed.correction[first..].iter_mut().zip(&sums).take(count) {
                 *correction = -128 * sum;

@@ -1,5 +1,4 @@
 //! Pictures, a server and waiting, for the tests of cameras.
-#![allow(dead_code)]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

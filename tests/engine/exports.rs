@@ -1,5 +1,4 @@
 //! A tower around the nodes under test, and the layer as dynamic quantisation writes it.
-#![allow(dead_code)]
 
 use lookout::engine::ImageTower;
 

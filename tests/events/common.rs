@@ -1,5 +1,4 @@
 //! What the tests of the memory share: reports made from a number, and folders.
-#![allow(dead_code)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

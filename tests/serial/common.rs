@@ -1,5 +1,4 @@
 //! Both ends of a serial line: pseudo-terminals, a person who types, and a wire that loses and bends bytes.
-#![allow(dead_code)]
 
 #[path = "../common/desk.rs"]
 pub mod desk;

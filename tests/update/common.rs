@@ -1,5 +1,4 @@
 //! What the tests of updates share: a card made of files, the script that chooses a slot, and updates to install.
-#![allow(dead_code)]
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,5 @@
 //! A headless Chromium, driven by its DevTools protocol over a pair of pipes.
 //! Source: <https://chromedevtools.github.io/devtools-protocol/>
-#![allow(dead_code)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};

@@ -1,5 +1,4 @@
 //! A lookout to serve in tests: real pictures, two cameras of which one fails, answers computed from the question.
-#![allow(dead_code)]
 
 mod desk;
 
