@@ -99,7 +99,7 @@ pub use pack::{PANEL, Packed, check};
 pub use product::{Axis, Product, product};
 pub use quantise::{Form, Rows, View};
 pub use softmax::softmax_to_bytes;
-pub use vector::{Activation, activate, add, layer_norm, softmax};
+pub use vector::{Activation, activate, add, add_exp, layer_norm, softmax};
 
 /// An instruction set that this machine has. A value is proof of it: there is no way to make one without looking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

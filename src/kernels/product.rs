@@ -1,5 +1,7 @@
 //! Products of float matrices that both change with every picture: attention over a cache, or over patch tokens.
 
+use std::array::from_fn;
+
 use super::vector::fused;
 
 /// An axis: how many steps, and how far apart they lie in `a`, `b` and the result.
@@ -25,8 +27,10 @@ pub struct Product {
 const LANES: usize = 16;
 /// Rows that share a pass over `b`.
 const ROWS: usize = 4;
-/// Columns that are summed in registers.
-const COLUMNS: usize = 64;
+/// Columns of `ROWS` rows that AVX2 can sum in registers.
+const COLUMNS: usize = 16;
+/// The same of one row.
+const OF_ONE: usize = 64;
 
 multiversion! {
     /// Fills `out`. A depth of 0 gives zeros.
@@ -52,9 +56,9 @@ fn product_body<const FUSED: bool>(a: &[f32], b: &[f32], shape: &Product, out: &
         let height = (shape.rows.size - row).min(ROWS);
         let (a, out) = (&a[row * shape.rows.strides[0]..], &mut out[row * shape.rows.strides[2]..]);
         match (sums, dots, height) {
-            (true, _, ROWS) => by_columns::<FUSED, ROWS>(a, b, shape, out),
+            (true, _, ROWS) => by_columns::<FUSED, ROWS, COLUMNS>(a, b, shape, out),
             (false, true, ROWS) => by_dots::<FUSED, ROWS>(a, b, shape, out),
-            (true, _, _) => each_row(height, a, shape, out, |a, out| by_columns::<FUSED, 1>(a, b, shape, out)),
+            (true, _, _) => each_row(height, a, shape, out, |a, out| by_columns::<FUSED, 1, OF_ONE>(a, b, shape, out)),
             (false, true, _) => each_row(height, a, shape, out, |a, out| by_dots::<FUSED, 1>(a, b, shape, out)),
             (false, false, _) => each_row(height, a, shape, out, |a, out| one_by_one::<FUSED>(a, b, shape, out)),
         }
@@ -71,7 +75,12 @@ fn each_row(height: usize, a: &[f32], shape: &Product, out: &mut [f32], mut row:
 
 /// Sums of whole rows of `b`.
 #[inline(always)]
-fn by_columns<const FUSED: bool, const M: usize>(a: &[f32], b: &[f32], shape: &Product, out: &mut [f32]) {
+fn by_columns<const FUSED: bool, const M: usize, const COLUMNS: usize>(
+    a: &[f32],
+    b: &[f32],
+    shape: &Product,
+    out: &mut [f32],
+) {
     let Product { rows, columns, depth } = shape;
     let mut n = 0;
     while n < columns.size {
@@ -123,9 +132,17 @@ fn by_dots<const FUSED: bool, const M: usize>(a: &[f32], b: &[f32], shape: &Prod
         for (m, lanes) in lanes.iter().enumerate() {
             let a = &a[m * rows.strides[0]..][..depth.size];
             let rest = a[whole..].iter().zip(&b[whole..]).fold(0.0, |sum, (a, b)| fused::<FUSED>(*a, *b, sum));
-            out[m * rows.strides[2] + n * columns.strides[2]] = lanes.iter().sum::<f32>() + rest;
+            out[m * rows.strides[2] + n * columns.strides[2]] = total(lanes) + rest;
         }
     }
+}
+
+/// The sum, by halves.
+#[inline(always)]
+fn total(lanes: &[f32; LANES]) -> f32 {
+    let eight: [f32; 8] = from_fn(|i| lanes[i] + lanes[i + 8]);
+    let four: [f32; 4] = from_fn(|i| eight[i] + eight[i + 4]);
+    (four[0] + four[2]) + (four[1] + four[3])
 }
 
 #[inline(always)]

@@ -161,6 +161,29 @@ fn softmax_body<const FUSED: bool>(values: &mut [f32], width: usize) {
     }
 }
 
+multiversion! {
+    /// Adds `e^(v - largest)` of each value to `sum`; NaN counts as nothing, as do values 87 below the largest.
+    pub fn add_exp(values: &[f32], largest: f32, sum: &mut f64) = add_exp_body
+}
+
+#[inline(always)]
+fn add_exp_body<const FUSED: bool>(values: &[f32], largest: f32, sum: &mut f64) {
+    const LANES: usize = 32;
+    // So few that what 32 bits round off does not add up.
+    for piece in values.chunks(16 * LANES) {
+        let blocks = piece.chunks_exact(LANES);
+        let rest = blocks.remainder();
+        let mut lanes = [0f32; LANES];
+        for block in blocks {
+            for l in 0..LANES {
+                lanes[l] += exp::<FUSED>(block[l] - largest);
+            }
+        }
+        let rest = rest.iter().map(|v| exp::<FUSED>(*v - largest)).sum::<f32>();
+        *sum += f64::from(lanes.iter().sum::<f32>() + rest);
+    }
+}
+
 #[inline(always)]
 fn layer_norm_body<const FUSED: bool>(x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32, out: &mut [f32]) {
     const LANES: usize = 32;

@@ -1,5 +1,5 @@
 //! Beam search.
-use super::speak::{allowed, listen, log_softmax};
+use super::speak::{listen, log_softmax, most_probable};
 use super::{Decoding, Speaker, Spoken};
 use crate::Result;
 
@@ -121,16 +121,13 @@ fn continuations<T>(open: &[Hypothesis<T>], width: usize, rules: &Decoding) -> V
     let mut steps: Vec<Step> = Vec::new();
     for (parent, hypothesis) in open.iter().enumerate() {
         let said = &hypothesis.spoken;
-        let mut own: Vec<Step> = allowed(&hypothesis.scores, &said.tokens, rules)
-            .map(|(token, score)| Step { parent, token, log_probability: said.log_probability + score })
-            .collect();
         // One token at most ends the sentence.
-        let enough = width.saturating_add(1);
-        if own.len() > enough {
-            own.select_nth_unstable_by(enough - 1, by_rank);
-            own.truncate(enough);
-        }
-        steps.append(&mut own);
+        let own = most_probable(&hypothesis.scores, &said.tokens, rules, width.saturating_add(1));
+        steps.extend(own.into_iter().map(|(token, score)| Step {
+            parent,
+            token,
+            log_probability: said.log_probability + score,
+        }));
     }
     steps.sort_unstable_by(by_rank);
     steps

@@ -1,4 +1,5 @@
 //! One token after another: what a speaker is, and the two ways that keep a single sentence.
+use crate::kernels::{Kernel, add_exp};
 use crate::{Code, Error, Result};
 
 /// A network that predicts the next token.
@@ -97,7 +98,7 @@ pub(super) fn listen<S: Speaker>(speaker: &S, prompt: &[u32]) -> Result<(S::Stat
 }
 
 /// The tokens that may follow `said`, with their log-probabilities, in order of their ids.
-pub(super) fn allowed<'a>(
+fn allowed<'a>(
     log_probabilities: &'a [f32],
     said: &'a [u32],
     rules: &'a Decoding,
@@ -106,6 +107,32 @@ pub(super) fn allowed<'a>(
     (0u32..).zip(log_probabilities.iter().copied()).filter(move |(token, score)| {
         *score > f32::NEG_INFINITY && !rules.banned.contains(token) && !looping.contains(token)
     })
+}
+
+/// The `count` most probable of those, best first; of equals the smaller id.
+pub(super) fn most_probable(
+    log_probabilities: &[f32],
+    said: &[u32],
+    rules: &Decoding,
+    count: usize,
+) -> Vec<(u32, f32)> {
+    let looping = closing_tokens(said);
+    let mut best: Vec<(u32, f32)> = Vec::with_capacity(count.saturating_add(1).min(log_probabilities.len()));
+    let mut least = f32::NEG_INFINITY;
+    for (token, score) in (0u32..).zip(log_probabilities.iter().copied()) {
+        // All but a few tokens end here.
+        if score <= least || rules.banned.contains(&token) || looping.contains(&token) {
+            continue;
+        }
+        best.insert(best.partition_point(|other| other.1 >= score), (token, score));
+        if best.len() > count {
+            best.pop();
+        }
+        if best.len() == count {
+            least = best.last().map_or(least, |last| last.1);
+        }
+    }
+    best
 }
 
 /// `logits - log(sum(exp(logits)))`; what is not a number counts as impossible.
@@ -118,7 +145,8 @@ pub(super) fn log_softmax(mut logits: Vec<f32>) -> Result<Vec<f32>> {
             "check the bundle with `lookout bundle check`",
         ));
     }
-    let sum: f64 = logits.iter().filter(|l| !l.is_nan()).map(|&l| f64::from(l - best).exp()).sum();
+    let mut sum = 0.0;
+    add_exp(Kernel::chosen(), &logits, best, &mut sum);
     let shift = best + sum.ln() as f32;
     for logit in &mut logits {
         *logit = if logit.is_nan() { f32::NEG_INFINITY } else { *logit - shift };

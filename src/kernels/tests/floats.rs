@@ -178,3 +178,28 @@ fn activations_and_layer_norm_give_the_same_bits_on_every_instruction_set() {
         }
     }
 }
+
+#[test]
+fn sums_of_exponentials_are_near_those_in_double_precision_and_the_same_on_every_instruction_set() {
+    let mut noise = Noise(47);
+    for count in [1, 31, 32, 33, 513, 7878] {
+        let mut x: Vec<f32> = noise.floats(count).iter().map(|v| v * 20.0).collect();
+        let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let wanted: f64 = x.iter().map(|v| f64::from(v - largest).exp()).sum();
+        let mut seen = None;
+        for kernel in Kernel::available() {
+            let mut sum = 0.0;
+            add_exp(kernel, &x, largest, &mut sum);
+            assert!((sum / wanted - 1.0).abs() < 2e-6, "{} {count}: {sum} not {wanted}", kernel.name());
+            if fusing().contains(&kernel) {
+                assert_eq!(sum.to_bits(), *seen.get_or_insert(sum.to_bits()), "{} {count}", kernel.name());
+            }
+        }
+        x.extend([f32::NAN, f32::NEG_INFINITY, largest - 500.0]);
+        for kernel in Kernel::available() {
+            let mut sum = 0.0;
+            add_exp(kernel, &x, largest, &mut sum);
+            assert!((sum / wanted - 1.0).abs() < 2e-6, "{} {count}: {sum} not {wanted}", kernel.name());
+        }
+    }
+}
