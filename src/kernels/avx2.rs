@@ -4,8 +4,8 @@
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
+use super::dots::four_levels;
 use super::ending::Ending;
-use super::levels::TOP_LEVEL;
 use super::{PANEL, Tile, pack::GROUP, ymm::ymm_kernel};
 
 #[target_feature(enable = "avx2,fma")]

@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
+use super::dots::four_levels;
 use super::ending::Ending;
-use super::levels::TOP_LEVEL;
 use super::{PANEL, Tile, pack::GROUP, ymm::ymm_kernel};
 
 ymm_kernel!("avx2,fma,avxvnni", 6, _mm256_dpbusd_avx_epi32);

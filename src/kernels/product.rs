@@ -27,10 +27,8 @@ pub struct Product {
 const LANES: usize = 16;
 /// Rows that share a pass over `b`.
 const ROWS: usize = 4;
-/// Columns of `ROWS` rows that AVX2 can sum in registers.
-const COLUMNS: usize = 16;
-/// The same of one row.
-const OF_ONE: usize = 64;
+/// Sums that AVX2 and NEON can keep in registers.
+const SUMS: usize = 64;
 
 multiversion! {
     /// Fills `out`. A depth of 0 gives zeros.
@@ -56,9 +54,9 @@ fn product_body<const FUSED: bool>(a: &[f32], b: &[f32], shape: &Product, out: &
         let height = (shape.rows.size - row).min(ROWS);
         let (a, out) = (&a[row * shape.rows.strides[0]..], &mut out[row * shape.rows.strides[2]..]);
         match (sums, dots, height) {
-            (true, _, ROWS) => by_columns::<FUSED, ROWS, COLUMNS>(a, b, shape, out),
+            (true, _, ROWS) => by_columns::<FUSED, ROWS, { SUMS / ROWS }>(a, b, shape, out),
             (false, true, ROWS) => by_dots::<FUSED, ROWS>(a, b, shape, out),
-            (true, _, _) => each_row(height, a, shape, out, |a, out| by_columns::<FUSED, 1, OF_ONE>(a, b, shape, out)),
+            (true, _, _) => each_row(height, a, shape, out, |a, out| by_columns::<FUSED, 1, SUMS>(a, b, shape, out)),
             (false, true, _) => each_row(height, a, shape, out, |a, out| by_dots::<FUSED, 1>(a, b, shape, out)),
             (false, false, _) => each_row(height, a, shape, out, |a, out| one_by_one::<FUSED>(a, b, shape, out)),
         }

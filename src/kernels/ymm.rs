@@ -69,34 +69,25 @@ macro_rules! ymm_kernel {
             }
         }
 
-        /// Packing holds values at 0 from below; the level above is held before, where NaN is let through, which becomes less
-        /// than any number.
         #[target_feature(enable = $feature)]
         #[inline]
         unsafe fn levels<const ROWS: usize>(ending: Ending, sums: [[__m256i; 2]; ROWS]) {
-            let top = _mm256_set1_ps(TOP_LEVEL);
-            let deal = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-            let blank = _mm256_set1_epi8(ending.blank as i8);
             // SAFETY: scales, biases and rows of levels have a whole panel here, and there are ROWS rows.
             unsafe {
-                let scale = [_mm256_loadu_ps(ending.scale), _mm256_loadu_ps(ending.scale.add(8))];
-                let bias = [_mm256_loadu_ps(ending.bias), _mm256_loadu_ps(ending.bias.add(8))];
-                let words = |m: usize| {
+                let load = |from: *const f32| [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))];
+                let (scale, bias) = (load(ending.scale), load(ending.bias));
+                let ends = |m: usize| {
                     let row_scale = _mm256_set1_ps(*ending.row_scale.add(m));
-                    let whole = |half: usize| {
-                        let factor = _mm256_mul_ps(row_scale, scale[half]);
-                        let y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[m][half]), factor, bias[half]);
-                        _mm256_cvtps_epi32(_mm256_min_ps(top, y))
-                    };
-                    _mm256_packs_epi32(whole(0), whole(1))
+                    [0, 1].map(|half| [_mm256_mul_ps(row_scale, scale[half]), bias[half]])
                 };
                 for m in (0..ROWS).step_by(2) {
-                    let (one, other) = (words(m), words((m + 1).min(ROWS - 1)));
-                    let bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(one, other), deal);
-                    let bytes = _mm256_add_epi8(bytes, blank);
+                    let other = (m + 1).min(ROWS - 1);
+                    let ([a, b], [c, d]) = (sums[m], sums[other]);
+                    let ([e, f], [g, h]) = (ends(m), ends(other));
+                    let bytes = four_levels([a, b, c, d], [e, f, g, h], ending.blank);
                     let to = ending.levels.add(m * ending.stride);
                     _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(bytes));
-                    if m + 1 < ROWS {
+                    if other > m {
                         _mm_storeu_si128(to.add(ending.stride).cast(), _mm256_extracti128_si256::<1>(bytes));
                     }
                 }

@@ -114,10 +114,6 @@ impl Found {
 
 /// The most probable steps from all hypotheses, best first: enough for `width` that go on, whatever ends among them.
 fn continuations<T>(open: &[Hypothesis<T>], width: usize, rules: &Decoding) -> Vec<Step> {
-    let by_rank = |a: &Step, b: &Step| {
-        let ids = (a.parent, a.token).cmp(&(b.parent, b.token));
-        b.log_probability.total_cmp(&a.log_probability).then(ids)
-    };
     let mut steps: Vec<Step> = Vec::new();
     for (parent, hypothesis) in open.iter().enumerate() {
         let said = &hypothesis.spoken;
@@ -129,7 +125,10 @@ fn continuations<T>(open: &[Hypothesis<T>], width: usize, rules: &Decoding) -> V
             log_probability: said.log_probability + score,
         }));
     }
-    steps.sort_unstable_by(by_rank);
+    steps.sort_unstable_by(|a, b| {
+        let ids = (a.parent, a.token).cmp(&(b.parent, b.token));
+        b.log_probability.total_cmp(&a.log_probability).then(ids)
+    });
     steps
 }
 

@@ -103,33 +103,37 @@ fn allowed<'a>(
     said: &'a [u32],
     rules: &'a Decoding,
 ) -> impl Iterator<Item = (u32, f32)> + 'a {
-    let looping = closing_tokens(said);
-    (0u32..).zip(log_probabilities.iter().copied()).filter(move |(token, score)| {
-        *score > f32::NEG_INFINITY && !rules.banned.contains(token) && !looping.contains(token)
-    })
+    let may_follow = may_follow(said, rules);
+    let scored = (0u32..).zip(log_probabilities.iter().copied());
+    scored.filter(move |(token, score)| *score > f32::NEG_INFINITY && may_follow(*token))
 }
 
-/// The `count` most probable of those, best first; of equals the smaller id.
+fn may_follow<'a>(said: &[u32], rules: &'a Decoding) -> impl Fn(u32) -> bool + use<'a> {
+    let looping = closing_tokens(said);
+    move |token| !rules.banned.contains(&token) && !looping.contains(&token)
+}
+
+/// The `count` most probable of those, at least one, best first; of equals the smaller id.
 pub(super) fn most_probable(
     log_probabilities: &[f32],
     said: &[u32],
     rules: &Decoding,
     count: usize,
 ) -> Vec<(u32, f32)> {
-    let looping = closing_tokens(said);
-    let mut best: Vec<(u32, f32)> = Vec::with_capacity(count.saturating_add(1).min(log_probabilities.len()));
+    let may_follow = may_follow(said, rules);
+    let mut best: Vec<(u32, f32)> = Vec::with_capacity(count.min(log_probabilities.len()));
     let mut least = f32::NEG_INFINITY;
     for (token, score) in (0u32..).zip(log_probabilities.iter().copied()) {
         // All but a few tokens end here.
-        if score <= least || rules.banned.contains(&token) || looping.contains(&token) {
+        if score <= least || !may_follow(token) {
             continue;
         }
-        best.insert(best.partition_point(|other| other.1 >= score), (token, score));
-        if best.len() > count {
+        if best.len() == count {
             best.pop();
         }
+        best.insert(best.partition_point(|other| other.1 >= score), (token, score));
         if best.len() == count {
-            least = best.last().map_or(least, |last| last.1);
+            least = best[count - 1].1;
         }
     }
     best

@@ -127,6 +127,23 @@ impl Dots for WideVnni {
     }
 }
 
+/// `sums * ends[0] + ends[1]` of four registers as levels, one after another. Packing holds values at 0 from below; the level
+/// above is held before, where NaN is let through, which becomes less than any number.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn four_levels(sums: [__m256i; 4], ends: [[__m256; 2]; 4], blank: u8) -> __m256i {
+    // SAFETY: see above.
+    unsafe {
+        let top = _mm256_set1_ps(TOP_LEVEL);
+        let [a, b, c, d] = std::array::from_fn(|i| {
+            let y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[i]), ends[i][0], ends[i][1]);
+            _mm256_cvtps_epi32(_mm256_min_ps(top, y))
+        });
+        let bytes = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+        let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        _mm256_add_epi8(bytes, _mm256_set1_epi8(blank as i8))
+    }
+}
+
 macro_rules! half {
     ($name:ident, $dot:expr, $blank:expr) => {
         impl Dots for $name {
@@ -167,24 +184,15 @@ macro_rules! half {
             }
             #[inline(always)]
             unsafe fn levels<const N: usize>(sums: [__m256i; N], ends: [__m256; 2], to: *mut u8, pitch: usize) {
-                // SAFETY: see above. Held as by [`WideVnni`].
-                unsafe {
-                    let deal = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-                    let (top, blank) = (_mm256_set1_ps(TOP_LEVEL), _mm256_set1_epi8(Self::BLANK as i8));
-                    for (i, four) in sums.chunks(4).enumerate() {
-                        let mut whole = [_mm256_setzero_si256(); 4];
-                        for (sum, whole) in four.iter().zip(&mut whole) {
-                            let y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(*sum), ends[0], ends[1]);
-                            *whole = _mm256_cvtps_epi32(_mm256_min_ps(top, y));
-                        }
-                        let [a, b, c, d] = whole;
-                        let bytes = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-                        let bytes = _mm256_add_epi8(_mm256_permutevar8x32_epi32(bytes, deal), blank);
-                        let to = to.add(i * 4 * pitch);
+                for (i, some) in sums.chunks(4).enumerate() {
+                    // SAFETY: see above.
+                    unsafe {
+                        let four = std::array::from_fn(|j| some[j.min(some.len() - 1)]);
+                        let bytes = four_levels(four, [ends; 4], Self::BLANK);
                         let (ab, cd) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
                         let parts = [ab, _mm_unpackhi_epi64(ab, ab), cd, _mm_unpackhi_epi64(cd, cd)];
-                        for (j, part) in parts.into_iter().take(four.len()).enumerate() {
-                            _mm_storel_epi64(to.add(j * pitch).cast(), part);
+                        for (j, part) in parts.into_iter().take(some.len()).enumerate() {
+                            _mm_storel_epi64(to.add((4 * i + j) * pitch).cast(), part);
                         }
                     }
                 }
