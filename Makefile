@@ -384,7 +384,7 @@ tools:
 	@command -v $(CARGO) >/dev/null || { \
 	  echo 'cargo was not found: install Rust from https://rustup.rs, then open a new shell' >&2; exit 1; }
 	@command -v cc >/dev/null || { $(call install,build-essential,a C compiler); }
-	@ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 || { $(call install,libclang-dev,libclang); }
+	@ls $(foreach d,/usr/lib/llvm-*/lib /usr/lib/*,$(d)/libclang.so* $(d)/libclang-[0-9]*.so*) 2>/dev/null | grep -q . || { $(call install,libclang-dev,libclang); }
 
 # Installs Debian's package $(1), which is $(2).
 define install
