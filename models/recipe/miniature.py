@@ -94,6 +94,16 @@ def make(folder: Path) -> None:
     repository(pool / "ZhaoyueCheng+Image-Style-Recognition", several("train/{}.jpg"))
 
 
+def one_network(bundle: Path, environment: dict) -> None:
+    """From the bundle on: its grounder alone is written anew, and the other networks stay as they are."""
+    others = {path: path.read_bytes() for path in bundle.glob("*.onnx") if path.name != "ground.onnx"}
+    for words in (["thaw", "--force"], ["calibrate", "--only", "ground"], ["export", "--only", "ground"]):
+        subprocess.run([str(HERE / "run"), *words], check=True, env=environment)
+    for path, content in others.items():
+        if path.read_bytes() != content:
+            raise SystemExit(f"{path.name} was written too")
+
+
 def main(folder: Path, stages: list[str]) -> None:
     if not folder.exists():
         folder.mkdir(parents=True)
@@ -111,6 +121,7 @@ def main(folder: Path, stages: list[str]) -> None:
         trained = stage in ("text", "align", "names", "patch", "polish", "ground")
         subprocess.run([str(HERE / "run"), stage, *(["--passes", "1"] if trained else [])], check=True, env=environment)
     if not stages:
+        one_network(folder / "bundle", environment)
         subprocess.run([sys.executable, str(HERE / "on_gpu.py")], check=True, env=environment)
     print("a bundle in miniature:", folder / "bundle")
 

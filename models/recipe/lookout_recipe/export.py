@@ -1,9 +1,9 @@
 """Stage `export`: the bundle's four networks, their stock float twins, the tokenizers and the manifest."""
 
+import argparse
 import hashlib
 import json
 import math
-import sys
 
 import numpy as np
 import torch
@@ -133,11 +133,10 @@ def trained():
     head, text = tower()
     state = load(WORK / "patch" / "patch.pt")  # its speaker is the polished one after `polish`
     head.load_patches(state["head"])
-    speaker, grounder = Speaker(state["speaker"]["table.weight"].shape[0]), Grounder()
-    speaker.load_state_dict(state["speaker"]), grounder.load_state_dict(state["grounder"])
+    speaker = Speaker(state["speaker"]["table.weight"].shape[0])
+    speaker.load_state_dict(state["speaker"])
     alone = WORK / "ground" / "ground.pt"
-    if alone.exists():
-        grounder.load_state_dict(load(alone)["grounder"])
+    grounder = Grounder.like((load(alone) if alone.exists() else state)["grounder"])
     return trunk.pretrained(), head.eval(), text.eval(), speaker.eval(), grounder.eval()
 
 
@@ -150,16 +149,20 @@ def untrained():
     return trunk.pretrained(), head.eval(), TextTower().eval(), Speaker(words).eval(), Grounder().eval()
 
 
-def main(random: bool = False) -> None:
+def main(random: bool = False, only: str | None = None) -> None:
     body, head, text, speaker, grounder = untrained() if random else trained()
     BUNDLE.mkdir(parents=True, exist_ok=True)
-    if not random:
+    if not random and only != "ground":
         body, head, text, speaker = balance(body, head, text, speaker, SIZE)
-    for stock, folder in ((False, BUNDLE), (True, TWINS)):
-        image_graph(body, head, stock).save(folder / "image.onnx")
-        text_graph(text, stock).save(folder / "text.onnx")
-        decoder_graph(speaker, stock).save(folder / "decoder.onnx")
-        ground_graph(grounder, stock).save(folder / "ground.onnx")
+    graphs = {
+        "image": lambda stock: image_graph(body, head, stock),
+        "text": lambda stock: text_graph(text, stock),
+        "decoder": lambda stock: decoder_graph(speaker, stock),
+        "ground": lambda stock: ground_graph(grounder, stock),
+    }
+    for role in [only] if only else graphs:
+        for stock, folder in ((False, BUNDLE), (True, TWINS)):
+            graphs[role](stock).save(folder / f"{role}.onnx")
     (BUNDLE / "tokenizer.json").write_text(json.dumps(json.loads(tokenizer().to_str()), ensure_ascii=False, separators=(",", ":")))
     (BUNDLE / "speaker-tokenizer.json").write_text(json.dumps(json.loads(speaker_tokenizer().to_str()), ensure_ascii=False, separators=(",", ":")))
     write_manifest(speaker)
@@ -186,7 +189,7 @@ def write_manifest(speaker: Speaker) -> None:
     lines = [
         "format = 1",
         'name = "lookout"',
-        'version = "3.2"',
+        'version = "3.3"',
         'licence = "Non-commercial research and education (trained on Flickr8k, Flickr30k-Entities, DAQUAR and pictures of ImageNet and VOC)"',
         f'distilled_from = {quote(["EfficientNet-Lite2 (ImageNet-1k, Apache-2.0)", "all-MiniLM-L6-v2 (Apache-2.0)"])}',
         "",
@@ -222,4 +225,7 @@ def write_manifest(speaker: Speaker) -> None:
 
 
 if __name__ == "__main__":
-    main(random="--random" in sys.argv)
+    options = argparse.ArgumentParser(description="the bundle, from the checkpoints")
+    options.add_argument("--random", action="store_true", help="random weights in the same form")
+    options.add_argument("--only", choices=["image", "text", "decoder", "ground"], help="this network; the others stay as they are in the bundle")
+    main(**vars(options.parse_args()))

@@ -1,10 +1,11 @@
-"""Stage `ground`: the grounder alone, on patch tokens that stay as `patch` left them.
+"""Stage `ground`: the grounder alone, made twice as wide, on patch tokens that stay as `patch` left them.
 
 `patch` shows it two phrases of a picture in a pass; here it sees them all, in whole, mirrored and cropped views. The
 weights that are kept are a running mean. Resumes after every pass.
 """
 
 import argparse
+import copy
 import random
 import time
 
@@ -12,13 +13,14 @@ import torch
 
 from . import data, features
 from .align import embed_texts, encode
-from .device import load, mixed
+from .device import HALF, load, mixed
 from .export import trained
 from .patch import Views, at_most_four, grounding, grounding_loss, mirrored, phrases_of
 from .paths import SEED, WORK, keep, record
 from .teaching import in_view
 
 PASSES, BATCH, PHRASES, RATE, KEEP = 6, 24, 9, 6e-4, 0.998
+WIDTH = 256
 
 
 def targets(boxes, window) -> torch.Tensor | None:
@@ -49,12 +51,36 @@ class Lesson:
         self.owners.append(owner), self.phrases.append(phrase), self.targets.append(target)
 
 
-def main(passes: int) -> None:
+class Quick:
+    """A copy of the grounder that computes in `HALF` throughout: between products, most of the time would go into
+    changes of type. Its gradients are those of the float weights, and boxes are in float."""
+
+    def __init__(self, grounder):
+        self.master, self.copy = grounder, copy.deepcopy(grounder).to(HALF)
+        self.copy.centres = grounder.centres
+
+    def __call__(self, patches, phrases):
+        with torch.no_grad():
+            for weight, own in zip(self.copy.parameters(), self.master.parameters()):
+                weight.copy_(own)
+        boxes, scores = self.copy(patches.to(HALF), phrases.to(HALF))
+        return boxes, scores.float()
+
+    def backward(self, loss) -> None:
+        loss.backward()
+        for weight, own in zip(self.copy.parameters(), self.master.parameters()):
+            own.grad, weight.grad = weight.grad.float(), None
+
+
+def main(passes: int, rate: float) -> None:
     torch.manual_seed(SEED)
     began, path = time.time(), WORK / "ground" / "ground.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     _, head, text, _, grounder = trained()
     head.requires_grad_(False)
+    while grounder.enter.out_features < WIDTH:
+        grounder = grounder.doubled()
+    quick = Quick(grounder)
     rows = data.rows("flickr8k/train")
     phrases = phrases_of(rows)
     unique = sorted({p for row in phrases for p, _ in row})
@@ -62,9 +88,9 @@ def main(passes: int) -> None:
     views = [Views(head, "flickr8k/train", v) for v in range(features.VARIANTS)]
     windows = [features.windows(len(rows), v) for v in range(features.VARIANTS)]
     print("ready", round(time.time() - began), "s", flush=True)
-    optimiser = torch.optim.AdamW(grounder.parameters(), RATE, betas=(0.9, 0.98), weight_decay=0.03)
+    optimiser = torch.optim.AdamW(grounder.parameters(), rate, betas=(0.9, 0.98), weight_decay=0.03)
     each = -(-len(rows) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, passes * each, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, passes * each, pct_start=0.1)
     mean = torch.optim.swa_utils.AveragedModel(grounder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(KEEP))
     first = 0
     if path.exists():
@@ -84,9 +110,10 @@ def main(passes: int) -> None:
             lesson = Lesson(phrases, group, which, windows, dice)
             fine, tokens = (torch.cat(p) for p in zip(*[views[v].take([i]) for v, i in zip(which, group)]))
             with mixed():
-                boxes, scores = grounder(head.patches(fine, tokens)[lesson.owners], embedded[[place[p] for p in lesson.phrases]])
-            loss = grounding_loss(boxes.float(), scores.float(), torch.stack(lesson.targets), grounder.centres)
-            optimiser.zero_grad(), loss.backward()
+                patches = head.patches(fine, tokens)
+            boxes, scores = quick(patches[lesson.owners], embedded[[place[p] for p in lesson.phrases]])
+            loss = grounding_loss(boxes, scores, torch.stack(lesson.targets), grounder.centres)
+            quick.backward(loss)
             torch.nn.utils.clip_grad_norm_(grounder.parameters(), 1.0)
             optimiser.step(), schedule.step(), mean.update_parameters(grounder)
             total += loss.item()
@@ -101,4 +128,5 @@ def main(passes: int) -> None:
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description="the grounder, on all phrases of every view")
     options.add_argument("--passes", type=int, default=PASSES)
+    options.add_argument("--rate", type=float, default=RATE)
     main(**vars(options.parse_args()))

@@ -244,6 +244,52 @@ class Grounder(nn.Module):
         y, x = torch.meshgrid(steps, steps, indexing="ij")
         self.register_buffer("centres", torch.stack([x, y], -1).view(-1, 2))
 
+    @staticmethod
+    def like(state: dict) -> "Grounder":
+        """With the weights of `state`, as wide and as deep as they are."""
+        grounder = Grounder(len(state["enter.bias"]), len({name.split(".")[1] for name in state if name.startswith("blocks.")}))
+        grounder.load_state_dict(state)
+        return grounder
+
+    def doubled(self) -> "Grounder":
+        """Twice as wide, and the same function: every channel stands twice, and what reads it weighs the two by shares
+        that differ from weight to weight (Chen, Goodfellow, Shlens, "Net2Net", arXiv 1511.05641)."""
+        width = self.enter.out_features
+        wide = Grounder(2 * width, len(self.blocks))
+
+        def twice(channels, heads=1):
+            """Which of the old channels each new one is, and whether the first (1) or second (-1) time, within its head."""
+            place = torch.arange(channels).view(heads, 1, -1).expand(-1, 2, -1)
+            time = torch.tensor([1.0, -1.0]).view(1, 2, 1).expand_as(place)
+            return place.flatten(), time.flatten()
+
+        def linear(new, old, out=None, into=None):
+            weight, bias = old.weight, old.bias
+            if into:
+                place, time = into
+                weight = weight[:, place] * (0.5 + 0.2 * time * torch.randn_like(weight)[:, place])
+            if out:
+                weight, bias = weight[out[0]], bias[out[0]]
+            new.weight.copy_(weight), new.bias.copy_(bias)
+
+        def norm(new, old):
+            new.weight.copy_(old.weight.repeat(2)), new.bias.copy_(old.bias.repeat(2))
+
+        both = twice(width)
+        with torch.no_grad():
+            wide.norm.load_state_dict(self.norm.state_dict())
+            linear(wide.enter, self.enter, both), linear(wide.phrase, self.phrase, twice(2 * width, 2))
+            for new, old in zip(wide.blocks, self.blocks):
+                norm(new.norm1, old.norm1), norm(new.norm2, old.norm2)
+                a, b = new.attention, old.attention
+                of_heads = twice(width, b.heads)
+                linear(a.query, b.query, of_heads, both), linear(a.value, b.value, of_heads, both), linear(a.out, b.out, both, of_heads)
+                key, share = math.sqrt(2) * b.key, 0.2 * torch.randn_like(b.key)
+                a.key.copy_(torch.cat([key * (0.5 + share), key * (0.5 - share)], 1))
+                linear(new.up, old.up, twice(2 * width), both), linear(new.down, old.down, both, twice(2 * width))
+            norm(wide.last, self.last), linear(wide.hidden, self.hidden, both, both), linear(wide.head, self.head, into=both)
+        return wide
+
     def forward(self, patches, phrase):
         scale, shift = self.phrase(phrase).unsqueeze(1).chunk(2, -1)
         x = F.gelu(self.enter(self.norm(patches)) * (1 + scale) + shift)

@@ -145,7 +145,9 @@ def decoder() -> Speaker:
 
 
 def ground() -> Grounder:
-    frozen, grounder = Frozen("ground"), Grounder()
+    frozen = Frozen("ground")
+    width = frozen.constants[frozen.layers[-1].input[1]].shape[0]
+    grounder = Grounder(width, sum(n.op_type == "LookoutStaticKeyAttentionUnfolded" for n in frozen.layers))
     frozen.linear(grounder.phrase), frozen.norm(grounder.norm), frozen.linear(grounder.enter)
     for block in grounder.blocks:
         frozen.block(block)
