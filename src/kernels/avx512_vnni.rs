@@ -2,10 +2,11 @@
 //! carry an offset of 128, which the column's correction takes back.
 
 use std::arch::x86_64::*;
+use std::array::from_fn;
 use std::mem::MaybeUninit;
 
+use super::dots::four_wide_levels;
 use super::ending::Ending;
-use super::levels::TOP_LEVEL;
 use super::{PANEL, Tile, pack::GROUP};
 
 /// See [`Kernel::multiply`](super::Kernel::multiply).
@@ -103,26 +104,20 @@ unsafe fn block<const ROWS: usize, const PANELS: usize>(tile: Tile) -> usize {
     ROWS
 }
 
-/// Packing holds values at 0 from below; the level above is held before, where NaN is let through, which becomes less than
-/// any number.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 #[inline]
 unsafe fn levels<const ROWS: usize, const PANELS: usize>(ending: Ending, sums: [[__m512i; PANELS]; ROWS]) {
-    let top = _mm512_set1_ps(TOP_LEVEL);
-    let deal = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     // SAFETY: scales, biases and rows of levels have PANELS whole panels here, and there are ROWS rows.
     unsafe {
         for (m, row) in sums.into_iter().enumerate() {
             let row_scale = _mm512_set1_ps(*ending.row_scale.add(m));
-            let mut whole = [_mm512_setzero_si512(); 4];
-            for (p, sum) in row.into_iter().enumerate() {
-                let scale = _mm512_mul_ps(row_scale, _mm512_loadu_ps(ending.scale.add(p * PANEL)));
-                let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, _mm512_loadu_ps(ending.bias.add(p * PANEL)));
-                whole[p] = _mm512_cvtps_epi32(_mm512_min_ps(top, y));
-            }
-            let [a, b, c, d] = whole;
-            let bytes = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
-            let bytes = _mm512_permutexvar_epi32(deal, bytes);
+            let panel = |i: usize| i.min(PANELS - 1);
+            let ends = from_fn(|i| {
+                let column = panel(i) * PANEL;
+                let scale = _mm512_mul_ps(row_scale, _mm512_loadu_ps(ending.scale.add(column)));
+                [scale, _mm512_loadu_ps(ending.bias.add(column))]
+            });
+            let bytes = four_wide_levels(from_fn(|i| row[panel(i)]), ends);
             let to = ending.levels.add(m * ending.stride);
             match PANELS {
                 4 => _mm512_storeu_si512(to.cast(), bytes),

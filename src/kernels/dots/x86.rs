@@ -78,29 +78,19 @@ impl Dots for WideVnni {
     }
     #[inline(always)]
     unsafe fn levels<const N: usize>(sums: [__m512i; N], ends: [__m512; 2], to: *mut u8, pitch: usize) {
-        // SAFETY: see above. Packing holds values at 0 from below; the level above is held before, where NaN is let through,
-        // which becomes less than any number.
-        unsafe {
-            let deal = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            let top = _mm512_set1_ps(TOP_LEVEL);
-            for (i, four) in sums.chunks(4).enumerate() {
-                let mut whole = [_mm512_setzero_si512(); 4];
-                for (sum, whole) in four.iter().zip(&mut whole) {
-                    let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(*sum), ends[0], ends[1]);
-                    *whole = _mm512_cvtps_epi32(_mm512_min_ps(top, y));
-                }
-                let [a, b, c, d] = whole;
-                let bytes = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
-                let bytes = _mm512_permutexvar_epi32(deal, bytes);
-                let to = to.add(i * 4 * pitch);
+        for (i, some) in sums.chunks(4).enumerate() {
+            // SAFETY: see above.
+            unsafe {
+                let four = std::array::from_fn(|j| some[j.min(some.len() - 1)]);
+                let bytes = four_wide_levels(four, [ends; 4]);
                 let parts = [
                     _mm512_castsi512_si128(bytes),
                     _mm512_extracti32x4_epi32::<1>(bytes),
                     _mm512_extracti32x4_epi32::<2>(bytes),
                     _mm512_extracti32x4_epi32::<3>(bytes),
                 ];
-                for (j, part) in parts.into_iter().take(four.len()).enumerate() {
-                    _mm_storeu_si128(to.add(j * pitch).cast(), part);
+                for (j, part) in parts.into_iter().take(some.len()).enumerate() {
+                    _mm_storeu_si128(to.add((4 * i + j) * pitch).cast(), part);
                 }
             }
         }
@@ -141,6 +131,21 @@ pub(in crate::kernels) unsafe fn four_levels(sums: [__m256i; 4], ends: [[__m256;
         let bytes = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
         let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
         _mm256_add_epi8(bytes, _mm256_set1_epi8(blank as i8))
+    }
+}
+
+/// The same of wider registers, whose levels are as they are.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn four_wide_levels(sums: [__m512i; 4], ends: [[__m512; 2]; 4]) -> __m512i {
+    // SAFETY: see above.
+    unsafe {
+        let top = _mm512_set1_ps(TOP_LEVEL);
+        let [a, b, c, d] = std::array::from_fn(|i| {
+            let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i]), ends[i][0], ends[i][1]);
+            _mm512_cvtps_epi32(_mm512_min_ps(top, y))
+        });
+        let bytes = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+        _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes)
     }
 }
 
