@@ -93,6 +93,13 @@ impl Bundle {
         self.store.bytes(&self.manifest.file(role)?.path)
     }
 
+    /// Gives back the memory that a role's file takes, once it was read; [`Bundle::bytes`] stays good, and reads the disk again.
+    pub fn release(&self, role: Role) {
+        if let Some(entry) = self.manifest.file(role) {
+            self.store.release(&entry.path);
+        }
+    }
+
     /// Whether the bundle has a role.
     pub fn has(&self, role: Role) -> bool {
         self.manifest.file(role).is_some()

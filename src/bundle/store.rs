@@ -8,6 +8,8 @@ use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use tar::{Archive, EntryType};
 
 use crate::{Code, Error, Result};
@@ -138,6 +140,19 @@ impl Store {
             (None, Place::Folder(_)) => None,
         }
     }
+
+    /// Gives back the memory that a mapped file takes; whoever reads it again gets it from the disk.
+    pub fn release(&self, path: &BundlePath) {
+        let (map, range) = match (self.held.get(path), &self.place) {
+            (Some(Held::Map(map)), _) => (map, 0..map.len()),
+            (None, Place::Archive { map, members }) => match members.get(path) {
+                Some(range) => (map, range.clone()),
+                None => return,
+            },
+            _ => return,
+        };
+        drop_pages(map, range);
+    }
 }
 
 impl Deref for Held {
@@ -190,6 +205,19 @@ fn map(file: &File) -> std::io::Result<Mmap> {
     // process by SIGBUS, so whoever replaces a bundle must rename a new file into place, as the documents say.
     unsafe { Mmap::map(file) }
 }
+
+#[cfg(unix)]
+fn drop_pages(map: &Mmap, range: Range<usize>) {
+    // SAFETY: the map is read-only and of a file: a page that is dropped has the file's bytes again when it is read next, so
+    // that nothing changes for those who borrow it.
+    let dropped = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
+    if let Err(error) = dropped {
+        log::debug!("{} bytes of a bundle stay in memory: {error}", range.len());
+    }
+}
+
+#[cfg(not(unix))]
+fn drop_pages(_: &Mmap, _: Range<usize>) {}
 
 /// The regular files of an archive, each a range of its bytes.
 fn members(archive: &[u8], bundle: &str) -> Result<BTreeMap<BundlePath, Range<usize>>> {

@@ -1,6 +1,6 @@
 //! From the bytes of an ONNX file to a typed, simplified graph.
 
-use std::io::Cursor;
+use std::io::Read;
 
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
@@ -75,15 +75,34 @@ impl Declared<'_> {
     }
 }
 
-/// The graph and the names of its outputs. `shape` sets the facts of the inputs.
+/// The bytes of a file, which are released when the last was read.
+struct ReadOnce<'a, R> {
+    bytes: &'a [u8],
+    release: R,
+}
+
+impl<R: Fn()> Read for ReadOnce<'_, R> {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.bytes.read(to)?;
+        if self.bytes.is_empty() {
+            (self.release)();
+        }
+        Ok(count)
+    }
+}
+
+/// The graph and the names of its outputs. tract copies the file before it takes it apart, so `release` is called as soon as
+/// that is done; `shape` sets the facts of the inputs.
 pub(super) fn read(
     bytes: &[u8],
+    release: impl Fn(),
     shape: impl FnOnce(&mut Declared) -> TractResult<()>,
 ) -> TractResult<(TypedModel, Vec<String>)> {
     let mut onnx = tract_onnx::onnx();
     ops::register(&mut onnx);
-    let mut proto =
-        onnx.proto_model_for_read(&mut Cursor::new(bytes)).map_err(|_| TractError::msg("it is not an ONNX file"))?;
+    let mut proto = onnx
+        .proto_model_for_read(&mut ReadOnce { bytes, release })
+        .map_err(|_| TractError::msg("it is not an ONNX file"))?;
     check(&proto)?;
     let layers = recognise::rewrite(&mut proto)?;
     let outputs = proto.graph.iter().flat_map(|g| &g.output).map(|o| o.name.clone()).collect();

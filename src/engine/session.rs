@@ -72,7 +72,7 @@ impl Session {
         let what = format!("the {} ({} of bundle {})", title(role), entry.path, bundle.name());
         let pool = threads::pool(options.thread_count())?;
         let loaded = guarded(|| {
-            let (model, outputs) = read(bytes, shape)?;
+            let (model, outputs) = read(bytes, || bundle.release(role), shape)?;
             let size = |symbol: Symbol| Size { is_batch: symbol.to_string() == BATCH, symbol };
             let symbols: Vec<Size> = symbols_of(&model)?.into_iter().map(size).collect();
             // One token is as good as any to see whether there is a step for each node.

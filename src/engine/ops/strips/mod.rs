@@ -285,7 +285,8 @@ pub(in crate::engine) fn fuse(model: &mut TypedModel) -> TractResult<()> {
         patch.shunt_outside(model, last.into(), out)?;
         patch.apply(model)?;
     }
-    Ok(())
+    // Layers that became part of another hold their weights until they are gone.
+    model.compact()
 }
 
 type Replacement = ((TypedModelPatch, OutletId), usize);
