@@ -7,6 +7,8 @@ which a busy machine disturbs less. Writes results.json and RESULTS.md beside th
 
 import argparse
 import json
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,7 @@ TITLE = {"image": "image tower", "text": "text tower", "decoder": "12-word capti
 class Bench:
     def __init__(self, bundle: Path, work: Path, quick: bool):
         self.bundle, self.work, self.quick = bundle, work, quick
+        progress("the networks in every engine's forms")
         self.prepared = prepare(bundle, work)
         self.tables, self.notes, self.rows = [], [], []
 
@@ -64,6 +67,7 @@ class Bench:
 
     def race(self, role: str, threads: int) -> None:
         """All engines on one network."""
+        progress(TITLE[role], threads)
         known, runners = self.prepared["roles"][role], []
         for engine, form in FIELD[role]:
             # Which file of a form is the fastest was found with one thread.
@@ -180,6 +184,7 @@ class Bench:
         pixels = self.work / "random.f32"
         np.random.default_rng(0).normal(size=(1, 3, rules["height"], rules["width"])).astype(np.float32).tofile(pixels)
         for threads in (1, 2):
+            progress(what, threads)
             runners = []
             try:
                 for engine, form, model in pair:
@@ -218,6 +223,10 @@ class Bench:
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
+
+
+def progress(what: str, threads: int = 0) -> None:
+    print(time.strftime("%H:%M:%S"), what, *([f"({threads} threads)"] if threads else []), file=sys.stderr, flush=True)
 
 
 def agreement(role: str, answer: list[float], reference: list[float] | None) -> float | None:
