@@ -285,8 +285,7 @@ pub(in crate::engine) fn fuse(model: &mut TypedModel) -> TractResult<()> {
         patch.shunt_outside(model, last.into(), out)?;
         patch.apply(model)?;
     }
-    // Layers that became part of another hold their weights until they are gone.
-    model.compact()
+    Ok(())
 }
 
 type Replacement = ((TypedModelPatch, OutletId), usize);
