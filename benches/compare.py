@@ -226,7 +226,7 @@ class Bench:
 
 
 def progress(what: str, threads: int = 0) -> None:
-    print(time.strftime("%H:%M:%S"), what, *([f"({threads} threads)"] if threads else []), file=sys.stderr, flush=True)
+    print(time.strftime("%H:%M:%S"), what, *([f"({threads} thread{'s' if threads > 1 else ''})"] if threads else []), file=sys.stderr, flush=True)
 
 
 def agreement(role: str, answer: list[float], reference: list[float] | None) -> float | None:
