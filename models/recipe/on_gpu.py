@@ -30,7 +30,7 @@ def main() -> None:
         with mixed():
             tokens, convolved = head.coarse(maps)
             picture, names, patches = head.embed(tokens, convolved), text(*padded(IDS)), head.patches(maps, tokens)
-            boxes, scores = Grounder()(patches, names)
+            boxes, scores = Grounder().doubled()(patches, names)
             ids, want = said([([1, 2], [3, 4]), ([1], [5])])
             speaker = Speaker(100)
             words = speaker(ids, patches)

@@ -143,15 +143,13 @@ impl Store {
 
     /// Gives back the memory that a mapped file takes; whoever reads it again gets it from the disk.
     pub fn release(&self, path: &BundlePath) {
-        let (map, range) = match (self.held.get(path), &self.place) {
-            (Some(Held::Map(map)), _) => (map, 0..map.len()),
-            (None, Place::Archive { map, members }) => match members.get(path) {
-                Some(range) => (map, range.clone()),
-                None => return,
-            },
-            _ => return,
-        };
-        drop_pages(map, range);
+        match (self.held.get(path), &self.place) {
+            (Some(Held::Map(map)), _) => drop_pages(map, 0..map.len()),
+            (None, Place::Archive { map, members }) => {
+                members.get(path).into_iter().for_each(|range| drop_pages(map, range.clone()));
+            }
+            _ => {}
+        }
     }
 }
 

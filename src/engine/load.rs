@@ -75,7 +75,7 @@ impl Declared<'_> {
     }
 }
 
-/// The bytes of a file, which are released when the last was read.
+/// The bytes of a file, which are released at their end.
 struct ReadOnce<'a, R> {
     bytes: &'a [u8],
     release: R,
@@ -84,7 +84,7 @@ struct ReadOnce<'a, R> {
 impl<R: Fn()> Read for ReadOnce<'_, R> {
     fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
         let count = self.bytes.read(to)?;
-        if self.bytes.is_empty() {
+        if count == 0 {
             (self.release)();
         }
         Ok(count)

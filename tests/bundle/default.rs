@@ -43,8 +43,8 @@ fn what_was_read_gives_its_memory_back_and_reads_the_same_again() {
     for entry in Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default").read_dir().expect("the bundle is there") {
         let entry = entry.expect("it can be listed");
         std::fs::copy(entry.path(), folder.join(entry.file_name())).expect("room for it");
-        tar.append_path_with_name(entry.path(), entry.file_name()).expect("room for it");
     }
+    tar.append_dir_all(".", &folder).expect("room for it");
     tar.finish().expect("room for it");
     for (bundle, mapped) in [(&folder, folder.join("text.onnx")), (&archive, archive.clone())] {
         let bundle = Bundle::open(bundle).expect("it opens");

@@ -14,7 +14,7 @@ from .balance import balance
 from .device import load
 from .graph import Graph
 from .minilm import tokenizer
-from .model import CONTEXT, EMBEDDING, GRID, PATCH, Grounder, ImageHead, Speaker, TextTower
+from .model import CONTEXT, EMBEDDING, GRID, GROUNDER, PATCH, Grounder, ImageHead, Speaker, TextTower
 from .paths import BUNDLE, WORK, record
 from .text import PROMPTS as TEMPLATES
 from .voice import BEAMS, COSINE_WEIGHT, LENGTH_PENALTY, MAX_TOKENS
@@ -146,7 +146,7 @@ def untrained():
     words = speaker_tokenizer().get_vocab_size()
     head = ImageHead()
     head.start_from(trunk.pretrained())
-    return trunk.pretrained(), head.eval(), TextTower().eval(), Speaker(words).eval(), Grounder().eval()
+    return trunk.pretrained(), head.eval(), TextTower().eval(), Speaker(words).eval(), Grounder(GROUNDER).eval()
 
 
 def main(random: bool = False, only: str | None = None) -> None:
@@ -227,5 +227,5 @@ def write_manifest(speaker: Speaker) -> None:
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description="the bundle, from the checkpoints")
     options.add_argument("--random", action="store_true", help="random weights in the same form")
-    options.add_argument("--only", choices=["image", "text", "decoder", "ground"], help="this network; the others stay as they are in the bundle")
+    options.add_argument("--only", choices=[role for role, (_, form) in FILES.items() if form == "int8"], help="this network; the others stay as they are in the bundle")
     main(**vars(options.parse_args()))

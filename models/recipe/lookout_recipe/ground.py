@@ -5,7 +5,6 @@ weights that are kept are a running mean. Resumes after every pass.
 """
 
 import argparse
-import copy
 import random
 import time
 
@@ -15,12 +14,12 @@ from . import data, features
 from .align import embed_texts, encode
 from .device import HALF, load, mixed
 from .export import trained
+from .model import GROUNDER, Grounder
 from .patch import Views, at_most_four, grounding, grounding_loss, mirrored, phrases_of
 from .paths import SEED, WORK, keep, record
 from .teaching import in_view
 
 PASSES, BATCH, PHRASES, RATE, KEEP = 6, 24, 9, 6e-4, 0.998
-WIDTH = 256
 
 
 def targets(boxes, window) -> torch.Tensor | None:
@@ -56,7 +55,7 @@ class Quick:
     changes of type. Its gradients are those of the float weights, and boxes are in float."""
 
     def __init__(self, grounder):
-        self.master, self.copy = grounder, copy.deepcopy(grounder).to(HALF)
+        self.master, self.copy = grounder, Grounder.like(grounder.state_dict()).to(HALF)
         self.copy.centres = grounder.centres
 
     def __call__(self, patches, phrases):
@@ -78,7 +77,7 @@ def main(passes: int, rate: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     _, head, text, _, grounder = trained()
     head.requires_grad_(False)
-    while grounder.enter.out_features < WIDTH:
+    while grounder.enter.out_features < GROUNDER:
         grounder = grounder.doubled()
     quick = Quick(grounder)
     rows = data.rows("flickr8k/train")

@@ -16,6 +16,7 @@ EMBEDDING = 384
 PATCH = 256
 GRID = 16
 CONTEXT = 32
+GROUNDER = 256  # its width in the bundle
 
 
 class StaticKeyAttention(nn.Module):

@@ -99,8 +99,7 @@ impl Dots for WideVnni {
     unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
         // SAFETY: see above. 4 bytes each are dealt out to the quarters, within which unpacking works.
         unsafe {
-            let deal = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            let [a, b, c, d] = rows.map(|row| _mm512_permutexvar_epi32(deal, _mm512_loadu_si512(row.cast())));
+            let [a, b, c, d] = rows.map(|row| dealt(_mm512_loadu_si512(row.cast())));
             let (ab, cd) = (_mm512_unpacklo_epi8(a, b), _mm512_unpacklo_epi8(c, d));
             let (ef, gh) = (_mm512_unpackhi_epi8(a, b), _mm512_unpackhi_epi8(c, d));
             let to = to.cast::<__m512i>();
@@ -144,9 +143,15 @@ pub(in crate::kernels) unsafe fn four_wide_levels(sums: [__m512i; 4], ends: [[__
             let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i]), ends[i][0], ends[i][1]);
             _mm512_cvtps_epi32(_mm512_min_ps(top, y))
         });
-        let bytes = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
-        _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes)
+        dealt(_mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)))
     }
+}
+
+/// The `j`th 4 bytes of quarter `i` as the `i`th of quarter `j`.
+#[inline(always)]
+unsafe fn dealt(bytes: __m512i) -> __m512i {
+    // SAFETY: see above.
+    unsafe { _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes) }
 }
 
 macro_rules! half {
