@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 DEMO = HERE.parent / "demo.jpg"
 TRAIN, DEV, QUESTIONS, POOLED = 20, 8, 8, 4
 THINGS, PLACES, COLOURS = ["dog", "bicycle", "child", "man", "ball"], ["on grass", "in front of a house", "in the snow"], ["red", "black", "white"]
-STAGES = ["features", "pool", "text", "align", "names", "patch", "polish", "ground", "calibrate", "export"]
+STAGES = ["features", "pool", "text", "align", "names", "patch", "polish", "answers", "ground", "calibrate", "export"]
 
 
 def cut(demo: Image.Image, dice: random.Random) -> bytes:
@@ -95,13 +95,15 @@ def make(folder: Path) -> None:
 
 
 def one_network(bundle: Path, environment: dict) -> None:
-    """From the bundle on: its grounder alone is written anew, and the other networks stay as they are."""
-    others = {path: path.read_bytes() for path in bundle.glob("*.onnx") if path.name != "ground.onnx"}
-    for words in (["thaw", "--force"], ["calibrate", "--only", "ground"], ["export", "--only", "ground"]):
-        subprocess.run([str(HERE / "run"), *words], check=True, env=environment)
-    for path, content in others.items():
-        if path.read_bytes() != content:
-            raise SystemExit(f"{path.name} was written too")
+    """From the bundle on: its grounder alone is written anew, then its decoder, and the other networks stay as they are."""
+    subprocess.run([str(HERE / "run"), "thaw", "--force"], check=True, env=environment)
+    for role, constants in (("ground", "ground"), ("decoder", "check")):
+        others = {path: path.read_bytes() for path in bundle.glob("*.onnx") if path.name != f"{role}.onnx"}
+        for words in (["calibrate", "--only", constants], ["export", "--only", role]):
+            subprocess.run([str(HERE / "run"), *words], check=True, env=environment)
+        for path, content in others.items():
+            if path.read_bytes() != content:
+                raise SystemExit(f"{path.name} was written too")
 
 
 def main(folder: Path, stages: list[str]) -> None:
@@ -118,7 +120,7 @@ def main(folder: Path, stages: list[str]) -> None:
         "LOOKOUT_SENTENCES": "1200",
     }
     for stage in stages or STAGES:
-        trained = stage in ("text", "align", "names", "patch", "polish", "ground")
+        trained = stage in ("text", "align", "names", "patch", "polish", "answers", "ground")
         subprocess.run([str(HERE / "run"), stage, *(["--passes", "1"] if trained else [])], check=True, env=environment)
     if not stages:
         one_network(folder / "bundle", environment)

@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
 from lookout_recipe import features, trunk  # noqa: E402
 from lookout_recipe.align import class_loss  # noqa: E402
+from lookout_recipe.answers import Guesser  # noqa: E402
 from lookout_recipe.device import mixed, tensor  # noqa: E402
 from lookout_recipe.minilm import MiniLM  # noqa: E402
 from lookout_recipe.model import Grounder, ImageHead, Speaker, TextTower  # noqa: E402
@@ -39,6 +40,7 @@ def main() -> None:
             torch.nn.functional.cross_entropy(words.flatten(0, 1).float(), want.flatten(), ignore_index=-100),
             grounding_loss(boxes.float(), scores.float(), torch.stack([at_most_four([BOX]), at_most_four([])]), Grounder().centres),
             MiniLM().embed(*padded(IDS)).sum(),
+            Guesser(9, 5)((torch.tensor([1, 2, 3]), torch.tensor([0, 2])), names.float(), patches.float()).sum(),
         ]
         with torch.no_grad():
             losses.append(Stream(speaker, patches, 2).step(torch.tensor([1, 2, 3, 4])).sum())

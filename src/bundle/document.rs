@@ -304,6 +304,10 @@ pub struct Speaker {
     /// chosen among the sentences of the beam search; `0..=100`. 0, as without it: not at all. More needs the role `text`.
     #[serde(default, deserialize_with = "fields::weight", skip_serializing_if = "is_zero")]
     pub cosine_weight: f32,
+    /// How much a nat of a sentence's log-probability counts beside its cosine with a picture, when pictures that were found
+    /// by words are put into order again; `0..=100`. 0, as without it: they cannot be. More needs the role `text`.
+    #[serde(default, deserialize_with = "fields::weight", skip_serializing_if = "is_zero")]
+    pub rerank_weight: f32,
     /// Layers of the decoder.
     #[serde(deserialize_with = "fields::layers")]
     pub layers: usize,

@@ -166,11 +166,12 @@ impl Manifest {
             let cause = "has only one of question and answer in [speaker]".into();
             return Some((cause, "give both tokens, or neither where the decoder cannot answer"));
         }
-        if !has(Role::Text) && document.speaker.as_ref().is_some_and(|speaker| speaker.cosine_weight > 0.0) {
-            let cause = "has a cosine_weight in [speaker] but no file of the role text".into();
+        let weights = document.speaker.as_ref().map_or([0.0; 2], |s| [s.cosine_weight, s.rerank_weight]);
+        let weighed = std::iter::zip(["cosine_weight", "rerank_weight"], weights).find(|(_, weight)| *weight > 0.0);
+        if let (Some((key, _)), false) = (weighed, has(Role::Text)) {
             return Some((
-                cause,
-                "leave cosine_weight out: sentences cannot be compared with pictures without a text tower",
+                format!("has a {key} in [speaker] but no file of the role text"),
+                "leave it out: sentences cannot be compared with pictures without a text tower",
             ));
         }
         let entries: Vec<&FileEntry> = document.files.values().chain(&document.check).collect();

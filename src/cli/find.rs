@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use serde::Serialize;
 
-use crate::memory::{INDEX_NAME, Index, Place, Refreshed, refresh};
+use crate::memory::{Hit, INDEX_NAME, Index, Place, Refreshed, refresh};
 use crate::picture::Picture;
 use crate::sight::Looker;
 use crate::{Code, Error, Result};
@@ -15,6 +15,7 @@ use crate::{Code, Error, Result};
 use super::args::{Global, PictureArg};
 use super::console::{Console, Outcome};
 use super::find_events::Past;
+use super::rerank::{Again, Rerank};
 use super::session::{self, Ms, ms_since};
 
 #[derive(Args)]
@@ -24,6 +25,7 @@ use super::session::{self, Ms, ms_since};
 )]
 #[command(after_help = "Examples:
   lookout find \"a dog on the beach\" ~/Pictures
+  lookout find \"a man on a red bicycle\" ~/Pictures --rerank 20
   lookout find --like cat.jpg ~/Pictures --top 20 --json
   lookout find --events \"a dog on the sofa\" --since 2d --snapshots found
 
@@ -42,6 +44,8 @@ pub(super) struct Find {
     /// Where the index lies [default: DIR/.lookout-index]
     #[arg(long, value_name = "FILE", conflicts_with = "events")]
     index: Option<PathBuf>,
+    #[command(flatten)]
+    rerank: Rerank,
     #[command(flatten)]
     past: Past,
 }
@@ -66,6 +70,9 @@ struct Found {
     /// Words: probability that the picture supports them. A picture: the cosine.
     score: f32,
     cosine: f32,
+    /// With --rerank, where it was looked at again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_probability: Option<f32>,
 }
 
 #[derive(Serialize)]
@@ -81,7 +88,7 @@ impl Find {
     pub fn run(self, global: &Global, console: &Console) -> Outcome {
         if self.past.events {
             let words = self.words_alone()?;
-            return self.past.run(words.as_deref(), self.like.as_ref(), self.top, global, console);
+            return self.past.run(words.as_deref(), self.like.as_ref(), self.top, &self.rerank, global, console);
         }
         let (words, folder) = self.split()?;
         let source = self.like.as_ref().map(PictureArg::source).transpose()?;
@@ -94,6 +101,7 @@ impl Find {
             log::warn!("{} cannot be written; the index lies in {}", folder.display(), place.path.display());
         }
         let looker = Looker::open(global.open_bundle()?, global.options())?;
+        self.rerank.weight(&looker)?;
 
         let begin = Instant::now();
         let query = match (&source, &words) {
@@ -103,12 +111,15 @@ impl Find {
         let query_ms = ms_since(begin);
         let (index, refreshed, decode_ms, encode_ms) = self.up_to_date(&looker, &folder, &place, console)?;
         let begin = Instant::now();
-        let hits = index.search(&query, self.top);
+        let hits = index.search(&query, self.rerank.wanted(self.top));
+        let again = |hit: &Hit| Picture::open(&folder.join(&hit.path));
+        let hits = self.rerank.order(&looker, words.as_deref(), hits, self.top, console, |hit| hit.cosine, again)?;
         let found: Vec<Found> = hits
             .into_iter()
-            .map(|hit| {
+            .map(|Again { hit, log_probability }| {
                 let score = if source.is_some() { hit.cosine } else { looker.support(hit.cosine)?.score };
-                Ok(Found { picture: folder.join(hit.path).to_string_lossy().into_owned(), score, cosine: hit.cosine })
+                let picture = folder.join(hit.path).to_string_lossy().into_owned();
+                Ok(Found { picture, score, cosine: hit.cosine, log_probability })
             })
             .collect::<Result<_>>()?;
         let reply = Reply {

@@ -9,12 +9,14 @@ use serde::Serialize;
 
 use crate::daemon::{Config, memory_folder};
 use crate::memory::{EventFilter, EventReader, default_folder};
+use crate::picture::Picture;
 use crate::sight::Looker;
 use crate::watch::{Event, FoundEvent, unix_ms};
 use crate::{Code, Error, Result, seconds};
 
 use super::args::{Global, PictureArg, text};
 use super::console::{Console, Outcome, column};
+use super::rerank::{Again, Rerank};
 use super::session::{self, Ms, ms_since};
 
 #[derive(Args)]
@@ -61,6 +63,9 @@ struct Reply<'a> {
 struct Found {
     #[serde(flatten)]
     event: FoundEvent,
+    /// With --rerank, where its picture was looked at again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_probability: Option<f32>,
     /// Where its picture was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
@@ -73,10 +78,12 @@ impl Past {
         words: Option<&str>,
         like: Option<&PictureArg>,
         top: usize,
+        rerank: &Rerank,
         global: &Global,
         console: &Console,
     ) -> Outcome {
         let source = like.map(PictureArg::source).transpose()?;
+        rerank.needs(words)?;
         let folder = match (&self.memory, &self.config) {
             (Some(folder), _) => folder.clone(),
             (None, Some(config)) => memory_folder(&Config::read(config)?)?,
@@ -102,16 +109,20 @@ impl Past {
         let encode_ms = ms_since(begin);
         let begin = Instant::now();
         let found = match (&looker, query) {
-            (Some(looker), Some(query)) => reader
-                .find(&query, looker.identity(), &filter, top)?
-                .into_iter()
-                .map(|(event, cosine)| {
-                    let matching = if source.is_some() { cosine } else { looker.support(cosine)?.score };
-                    Ok(FoundEvent { matching: Some(matching), event })
-                })
-                .collect::<Result<Vec<_>>>()?,
+            (Some(looker), Some(query)) => {
+                let hits = reader.find(&query, looker.identity(), &filter, rerank.wanted(top))?;
+                let again = |(event, _): &(Event, f32)| snapshot(&reader, event);
+                rerank
+                    .order(looker, words, hits, top, console, |(_, cosine)| *cosine, again)?
+                    .into_iter()
+                    .map(|Again { hit: (event, cosine), log_probability }| {
+                        let matching = if source.is_some() { cosine } else { looker.support(cosine)?.score };
+                        Ok((FoundEvent { matching: Some(matching), event }, log_probability))
+                    })
+                    .collect::<Result<Vec<_>>>()?
+            }
             _ => {
-                let plain = |event| FoundEvent { matching: None, event };
+                let plain = |event| (FoundEvent { matching: None, event }, None);
                 reader.list(&filter, top)?.into_iter().map(plain).collect()
             }
         };
@@ -130,23 +141,35 @@ impl Past {
     }
 
     /// Writes the pictures, if that was asked for.
-    fn with_pictures(&self, reader: &EventReader, found: Vec<FoundEvent>) -> Result<Vec<Found>> {
+    fn with_pictures(&self, reader: &EventReader, found: Vec<(FoundEvent, Option<f32>)>) -> Result<Vec<Found>> {
+        let found = found.into_iter().map(|(event, log_probability)| Found { event, log_probability, file: None });
         let Some(folder) = &self.snapshots else {
-            return Ok(found.into_iter().map(|event| Found { event, file: None }).collect());
+            return Ok(found.collect());
         };
         let refused = |path: &std::path::Path, error: std::io::Error| {
             let message = format!("{} cannot be written: {error}", path.display());
             Error::new(Code::Output, message, "name another folder: --snapshots DIR")
         };
         fs::create_dir_all(folder).map_err(|error| refused(folder, error))?;
-        let write = |event: FoundEvent| {
-            let Some(jpeg) = reader.snapshot(event.event.id)? else { return Ok(Found { event, file: None }) };
-            let path = folder.join(format!("{}.jpg", event.event.id));
+        let write = |mut found: Found| {
+            let id = found.event.event.id;
+            let Some(jpeg) = reader.snapshot(id)? else { return Ok(found) };
+            let path = folder.join(format!("{id}.jpg"));
             fs::write(&path, jpeg).map_err(|error| refused(&path, error))?;
-            Ok(Found { event, file: Some(path.display().to_string()) })
+            found.file = Some(path.display().to_string());
+            Ok(found)
         };
-        found.into_iter().map(write).collect()
+        found.map(write).collect()
     }
+}
+
+/// The picture that is kept of an event.
+fn snapshot(reader: &EventReader, event: &Event) -> Result<Picture> {
+    let name = format!("event {}", event.id);
+    let jpeg = reader
+        .snapshot(event.id)?
+        .ok_or_else(|| Error::new(Code::Input, format!("{name} has no picture"), "look for it without --rerank"))?;
+    Picture::decode(&jpeg, &name)
 }
 
 fn listing(reply: &Reply) -> String {

@@ -22,6 +22,7 @@ mod ground;
 mod label;
 mod man;
 mod query;
+mod rerank;
 mod run;
 mod session;
 mod update;

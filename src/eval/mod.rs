@@ -6,8 +6,8 @@
 //! | `label` | `image`, `label` | `top1 top5 ece` over the distinct labels of all rows; `none_auroc` |
 //! | `caption` | `image`, `captions` | `bleu1 bleu4 rouge_l cider`, the numbers of pycocoevalcap |
 //! | `ground` | `image`, `phrases` of `phrase` and `boxes` (`[x, y, width, height]` in fractions) | `acc_iou50 pointing` over phrases with one box |
-//! | `retrieve` | `image`, `captions` | `i2t_r1 i2t_r5 i2t_r10 t2i_r1 t2i_r5 t2i_r10` |
-//! | `ask` | `image`, `question`, `answer` | `exact` |
+//! | `retrieve` | `image`, `captions` | `i2t_r1 i2t_r5 i2t_r10 t2i_r1 t2i_r5 t2i_r10`; the same behind `reranked_` with [`Options::rerank`] |
+//! | `ask` | `image`, `question`, `answer` | `exact ece` |
 //! | `check` | `image`, `captions`, optional `swapped` (pairs of a true and a wrong sentence) | `auroc_other auroc_swapped ece` |
 //!
 //! `none_auroc` is how well the score of "none of these" tells pictures whose own label was left out from those where it
@@ -78,7 +78,16 @@ impl FromStr for Task {
     }
 }
 
-/// Measures `looker` on the pictures in `images` (a `.tar`) by the first `limit` rows of `rows` (a `.jsonl`).
+/// How to measure. The default is all rows, by the cosine alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Only so many rows.
+    pub limit: Option<usize>,
+    /// Of [`Task::Retrieve`]: how many of the nearest are put into order again by what the speaker would say; 0 is none.
+    pub rerank: usize,
+}
+
+/// Measures `looker` on the pictures in `images` (a `.tar`) by the rows of `rows` (a `.jsonl`).
 /// `progress` hears how many steps of how many are done.
 ///
 /// Errors: an unreadable file, a row without the fields of the task, a picture missing from the archive, a bundle that
@@ -88,16 +97,16 @@ pub fn run(
     looker: &Looker,
     images: &Path,
     rows: &Path,
-    limit: Option<usize>,
+    options: Options,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Map<String, Value>> {
     let begin = Instant::now();
-    let set = Set::open(images, rows, limit)?;
+    let set = Set::open(images, rows, options.limit)?;
     let measured = match task {
         Task::Label => tasks::label(looker, &set, progress),
         Task::Caption => tasks::caption(looker, &set, progress),
         Task::Ground => tasks::ground(looker, &set, progress),
-        Task::Retrieve => tasks::retrieve(looker, &set, progress),
+        Task::Retrieve => tasks::retrieve(looker, &set, options.rerank, progress),
         Task::Ask => tasks::ask(looker, &set, progress),
         Task::Check => tasks::check(looker, &set, progress),
     }?;

@@ -44,7 +44,7 @@ pub struct Caption {
 pub struct Answer {
     /// The words.
     pub answer: String,
-    /// `exp` of the mean log-probability of the answer's tokens, `0..=1`.
+    /// The speaker's probability of just this answer, `0..=1`.
     pub score: f32,
 }
 

@@ -12,6 +12,7 @@
 //! | `Looker::ground` | [`Boxes`] of a phrase, in pixels of the original picture | text, ground |
 //! | `Looker::ask` | [`Answer`] | decoder that knows questions |
 //! | `Looker::check` | [`Support`]: is this sentence supported by the picture? | text; decoder to judge words |
+//! | `Looker::told` | log-probabilities of sentences, to put what was found by words into order again | text, decoder |
 //!
 //! Scores are probabilities in `0..=1`, calibrated by the constants of the bundle's manifest; they are as good as that
 //! calibration. Cosines of two bundles are never comparable: `Looker::identity` goes with every stored embedding.
@@ -27,6 +28,8 @@ mod ground;
 mod label;
 #[cfg(feature = "engine")]
 mod looker;
+#[cfg(feature = "engine")]
+mod rerank;
 #[cfg(feature = "engine")]
 mod scorer;
 #[cfg(feature = "engine")]
@@ -45,6 +48,8 @@ pub use ground::{GroundOptions, iou};
 pub use label::MAX_LABELS;
 #[cfg(feature = "engine")]
 pub use looker::{Looker, cosine};
+#[cfg(feature = "engine")]
+pub use rerank::Sought;
 #[cfg(feature = "engine")]
 pub use scorer::Scorer;
 #[cfg(feature = "engine")]

@@ -83,10 +83,10 @@ impl Looker {
             words.truncate(MAX_QUESTION_TOKENS);
         }
         let prompt: Vec<u32> = [voice.start, opens].into_iter().chain(words).chain([answers]).collect();
-        let decoding = self.decoding(voice, options.beams, MAX_ANSWER_TOKENS)?;
+        // The most probable answer as a whole: one of two words is not better for its second, which follows from the first.
+        let decoding = Decoding { length_penalty: 0.0, ..self.decoding(voice, options.beams, MAX_ANSWER_TOKENS)? };
         let spoken = voice.speak(view, &prompt, &decoding)?;
-        let score = mean_log_probability(&spoken, decoding.max_tokens).exp();
-        Ok(Answer { answer: voice.tokenizer.decode(&spoken.tokens)?, score })
+        Ok(Answer { answer: voice.tokenizer.decode(&spoken.tokens)?, score: spoken.log_probability.exp() })
     }
 
     /// Of the sentences of a beam search the one with the best score, the speaker's plus `weight` times the cosine with the
@@ -159,7 +159,7 @@ pub(super) struct Voice {
     pub(super) decoder: Decoder,
     pub(super) tokenizer: Tokenizer,
     pub(super) start: u32,
-    end: u32,
+    pub(super) end: u32,
     question: Option<u32>,
     answer: Option<u32>,
     /// Tokens that are never said.
@@ -188,7 +188,7 @@ impl Voice {
         Ok(Self { decoder: Decoder::load(bundle, options)?, start, end, question, answer, banned, tokenizer })
     }
 
-    fn patches<'a>(&self, view: &'a View) -> Result<&'a Patches> {
+    pub(super) fn patches<'a>(&self, view: &'a View) -> Result<&'a Patches> {
         view.patches.as_ref().ok_or_else(|| {
             let help = "fetch or make the bundle again";
             Error::new(Code::Bundle, "the image tower gives no patch tokens for the decoder to read", help)

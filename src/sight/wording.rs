@@ -7,7 +7,7 @@ use crate::engine::Patches;
 use crate::text::{Speaker, Tokenizer};
 use crate::{Code, Error, Result};
 
-/// Most tokens of a sentence whose words are judged.
+/// Most tokens of a sentence that the speaker reads.
 const MAX_TOKENS: usize = 32;
 
 /// The kinds of words that are judged, as tokens of the speaker.
@@ -49,8 +49,7 @@ impl Wording {
 
     /// The tokens of a sentence up to its last word of a known kind; none where there is no such word.
     pub(super) fn tokens(&self, tokenizer: &Tokenizer, sentence: &str) -> Result<Vec<u32>> {
-        let mut tokens = tokenizer.encode_plain(&plain(sentence))?;
-        tokens.truncate(MAX_TOKENS);
+        let mut tokens = read(tokenizer, sentence)?;
         let judged = tokens.iter().rposition(|token| self.kind_of.contains_key(token)).map_or(0, |last| last + 1);
         tokens.truncate(judged);
         Ok(tokens)
@@ -94,7 +93,14 @@ fn share(logits: &[f32], kind: &[u32], token: u32) -> Result<f32> {
     Ok((own - top - all.iter().map(|logit| (logit - top).exp()).sum::<f64>().ln()) as f32)
 }
 
-/// Lower case without punctuation, as the speaker learned captions.
+/// The tokens of a sentence, as the speaker learned captions; of a long one the first.
+pub(super) fn read(tokenizer: &Tokenizer, sentence: &str) -> Result<Vec<u32>> {
+    let mut tokens = tokenizer.encode_plain(&plain(sentence))?;
+    tokens.truncate(MAX_TOKENS);
+    Ok(tokens)
+}
+
+/// Lower case without punctuation.
 fn plain(sentence: &str) -> String {
     let kept = |c: char| if c.is_ascii_alphanumeric() || c == '\'' { c } else { ' ' };
     let spaced: String = sentence.to_lowercase().chars().map(kept).collect();

@@ -5,8 +5,10 @@ mod beam;
 mod prompt;
 mod speak;
 mod tokenizer;
+mod told;
 
 pub use beam::{Candidate, beam, candidates};
 pub use prompt::{fill_template, parse_labels};
 pub use speak::{Decoding, REPEATED_RUN, Speaker, Spoken, greedy, sample};
 pub use tokenizer::{MAX_TEXT_BYTES, Tokenizer};
+pub use told::told;

@@ -151,6 +151,44 @@ fn find_embeds_only_what_is_new() {
 }
 
 #[test]
+fn find_looks_again_at_the_best_and_orders_them_by_what_would_be_said_of_them() {
+    let folder = folder();
+    for name in ["astronaut.png", "chelsea.png", "china.png", "coffee.png", "flower.png"] {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/towers").join(name);
+        std::fs::copy(from, folder.path().join(name)).unwrap();
+    }
+    let dir = folder.path().to_str().unwrap();
+    let find = |most: &str, bundle: &[&str]| {
+        let words = "a man is sitting on a bench in front of a building";
+        lookout(["find", words, dir, "--rerank", most, "--json"].iter().chain(bundle)).good().json()["found"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|found| (found["cosine"].as_f64().unwrap(), found["log_probability"].as_f64()))
+            .collect::<Vec<_>>()
+    };
+    let weighing = changed_bundle(|_, manifest| {
+        manifest["speaker"].as_table_mut().unwrap().insert("rerank_weight".into(), 0.5.into());
+    });
+    let bundle = ["--bundle", weighing.path().to_str().unwrap()];
+    let plain = find("0", &bundle);
+    assert!(plain.iter().all(|(_, told)| told.is_none()) && plain.is_sorted_by(|a, b| a.0 >= b.0), "{plain:?}");
+    let all = find("9", &bundle);
+    let score = |(cosine, told): &(f64, Option<f64>)| cosine + 0.5 * told.unwrap();
+    assert!(all.iter().map(score).is_sorted_by(|a, b| a >= b), "{all:?}");
+    assert!(!all.is_sorted_by(|a, b| a.0 >= b.0), "another order: {all:?}");
+    let some = find("2", &bundle);
+    assert_eq!(some.iter().filter(|(_, told)| told.is_some()).count(), 2);
+    assert!(some[0].1.is_some() && some[1].1.is_some() && some[2..] == plain[2..], "{some:?}");
+
+    let silent = changed_bundle(|_, manifest| {
+        manifest["speaker"].as_table_mut().unwrap().remove("rerank_weight");
+    });
+    let silent = silent.path().to_str().unwrap();
+    lookout(["find", "a dog", dir, "--rerank", "2", "--bundle", silent]).bad(1, &["rerank_weight", "--rerank"]);
+}
+
+#[test]
 fn help_completions_and_manual_pages_name_every_command() {
     let help = lookout(["--help"]).good().out;
     let script = lookout(["completions", "bash"]).good().out;

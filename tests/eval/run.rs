@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use lookout::bundle::Bundle;
 use lookout::engine::Options;
 use lookout::eval::metrics::{auroc, percent};
-use lookout::eval::{Task, run};
+use lookout::eval::{self, Task, run};
 use lookout::picture::Picture;
 use lookout::sight::{GroundOptions, Looker, SpeakOptions, View};
 use lookout::{Code, Error};
@@ -34,8 +34,13 @@ fn temple() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/towers/china.png")
 }
 
-/// Measures `task` over `rows` with an archive that holds the demo picture as `demo.jpg` and another as `temple.png`.
+/// [`measure_as`] by default.
 fn measure(task: Task, rows: &[Value]) -> Result<Map<String, Value>, Error> {
+    measure_as(task, rows, eval::Options::default())
+}
+
+/// Measures `task` over `rows` with an archive that holds the demo picture as `demo.jpg` and another as `temple.png`.
+fn measure_as(task: Task, rows: &[Value], options: eval::Options) -> Result<Map<String, Value>, Error> {
     let folder = TempDir::new().unwrap();
     let (images, jsonl) = (folder.path().join("x.tar"), folder.path().join("x.jsonl"));
     let mut archive = tar::Builder::new(File::create(&images).unwrap());
@@ -45,7 +50,7 @@ fn measure(task: Task, rows: &[Value]) -> Result<Map<String, Value>, Error> {
     let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
     fs::write(&jsonl, lines.join("\n")).unwrap();
     let mut steps = Vec::new();
-    let result = run(task, looker(), &images, &jsonl, None, &mut |done, total| steps.push((done, total)))?;
+    let result = run(task, looker(), &images, &jsonl, options, &mut |done, total| steps.push((done, total)))?;
     let (done, total) = *steps.last().expect("progress is told");
     assert_eq!(done, total);
     Ok(result)
@@ -147,6 +152,18 @@ fn one_picture_alone_is_always_retrieved_and_naming_it_twice_is_refused() {
     }
     let error = measure(Task::Retrieve, &[row.clone(), row]).unwrap_err();
     assert!(error.message().contains("line 2") && error.message().contains("second time"), "{error}");
+}
+
+#[test]
+fn what_the_speaker_would_say_puts_the_nearest_into_order_again() {
+    let own = looker().caption(&demo_view(), &SpeakOptions::default()).unwrap().caption;
+    let rows =
+        [json!({"image": "demo.jpg", "captions": [own]}), json!({"image": "temple.png", "captions": ["a temple"]})];
+    let scores = measure_as(Task::Retrieve, &rows, eval::Options { limit: None, rerank: 2 }).unwrap();
+    for key in ["reranked_i2t_r1", "reranked_t2i_r1", "reranked_t2i_r10"] {
+        assert_eq!(scores[key], json!(100.0), "{key}: {scores:?}");
+    }
+    assert_eq!(measure(Task::Retrieve, &rows).unwrap().get("reranked_i2t_r1"), None);
 }
 
 #[test]

@@ -65,12 +65,33 @@ fn past_events_are_found_by_words_by_picture_and_by_time_beside_the_daemon() {
 }
 
 #[test]
+fn events_are_looked_at_again_where_their_picture_is_kept() {
+    let folder = cli::folder();
+    let store = kept(folder.path(), &["photo.jpg", "fine.jpg"]);
+    let seen = lookout(["embed", &picture("flat.png"), "--json"]).good().json();
+    let mut report = report(now_ms() * 2_048, 0, Phase::Begin, now_ms());
+    report.event.bundle = seen["bundle"].as_str().expect("an identity").to_owned();
+    report.embedding = Some(serde_json::from_value::<Vec<f32>>(seen["embedding"].clone()).expect("floats").into());
+    report.jpeg = None;
+    store.record(&report).expect("recorded");
+    let memory = folder.path().to_str().expect("UTF-8");
+    let run = lookout(["find", "--events", "a dog next to a bicycle", "--rerank", "9", "--memory", memory, "--json"]);
+    let found = run.good();
+    assert!(found.err.contains("has no picture"), "{}", found.err);
+    let events = found.json()["events"].as_array().expect("a list").clone();
+    let told: Vec<f64> = events.iter().filter_map(|event| event["log_probability"].as_f64()).collect();
+    assert_eq!((events.len(), told.len()), (3, 2), "{events:?}");
+    assert!(told.iter().all(|told| *told < 0.0), "{told:?}");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_with_help() {
     let folder = cli::folder();
     let memory = folder.path().to_str().expect("UTF-8");
     lookout(["find", "--events", "--memory", memory]).bad(1, &["no memory of events", memory, "lookout run"]);
     lookout(["find", "--events", "a", "b", "--memory", memory]).bad(2, &["takes the place of the folder"]);
     lookout(["find", "--events", "a", "--like", "x.jpg"]).bad(2, &["takes the place of the words"]);
+    lookout(["find", "--events", "--rerank", "3", "--memory", memory]).bad(2, &["needs words"]);
     lookout(["find", "--events", "--since", "soon"]).bad(2, &["soon", "2h"]);
     lookout(["find", "a dog", memory, "--since", "2d"]).bad(2, &["--events"]);
 }

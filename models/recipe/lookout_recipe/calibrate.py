@@ -77,16 +77,36 @@ def ground(head, text, grounder, view, rows) -> tuple[dict, dict]:
     return {"ground_scale": round(slope, 5), "ground_bias": round(offset, 5)}, judged((slope * values + offset).sigmoid(), truth)
 
 
+def words(head, text, speaker, view, pictures) -> tuple[dict, dict]:
+    """The manifest's section about the words of sentences, and how well its constants do."""
+    section, p, kinds = wording.fit(head, text, speaker, view, pictures)
+    report = {}
+    for name, wrong in {"check other": 0, "check swapped": -1}.items():
+        some = (kinds == 1) | (kinds == wrong)
+        report[name] = judged(p[some], kinds[some] == 1)
+    return section, report
+
+
+def fitted(section: dict) -> dict:
+    return {name: value for name, value in section.items() if name not in ("blank", "kinds")}
+
+
 @torch.inference_mode()
 def main(only: str | None) -> None:
     body, head, text, speaker, grounder = trained()
     rows, view = data.rows("flickr8k/dev"), Views(head, "flickr8k/dev", 0)
+    kept = WORK / "calibration.json"
+    if only and not kept.exists():
+        raise SystemExit(f"--only {only} needs the other constants in {kept}: run `thaw`, or `calibrate` without it")
     if only == "ground":
         found, report = ground(head, text, grounder, view, rows)
-        kept = WORK / "calibration.json"
         kept.write_text(json.dumps(json.loads(kept.read_text()) | found))
         return record("calibrate", **found, fits={"ground": report})
     pictures = embed_pictures(head, arrays("flickr8k/dev", 0)[0])
+    if only == "check":
+        found, report = words(head, text, speaker, view, pictures)
+        kept.write_text(json.dumps(json.loads(kept.read_text()) | {"check": found}))
+        return record("calibrate", check=fitted(found), fits=report)
     even = range(0, len(rows), 2)
     result, report = {}, {}
 
@@ -116,17 +136,13 @@ def main(only: str | None) -> None:
     result |= found
     result["presence"] = {n: round(v, 5) for n, v in zip(("scale", "background", "bias"), w.tolist(), strict=True)}
 
-    result["check"], p, kinds = wording.fit(head, text, speaker, view, pictures)
-    for name, wrong in {"check other": 0, "check swapped": -1}.items():
-        some = (kinds == 1) | (kinds == wrong)
-        report[name] = judged(p[some], kinds[some] == 1)
-    (WORK / "calibration.json").write_text(json.dumps(result))
-    kept = {name: value for name, value in result.items() if name not in ("background", "check")}
-    fitted = {name: value for name, value in result["check"].items() if name not in ("blank", "kinds")}
-    record("calibrate", **kept, check=fitted, fits=report)
+    result["check"], of_words = words(head, text, speaker, view, pictures)
+    kept.write_text(json.dumps(result))
+    short = {name: value for name, value in result.items() if name not in ("background", "check")}
+    record("calibrate", **short, check=fitted(result["check"]), fits=report | of_words)
 
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description="probabilities")
-    options.add_argument("--only", choices=["ground"], help="the grounder's; the others stay as they are in calibration.json")
+    options.add_argument("--only", choices=["ground", "check"], help="the grounder's, or those of words; the others stay as they are in calibration.json")
     main(**vars(options.parse_args()))

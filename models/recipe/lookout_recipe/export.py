@@ -17,7 +17,7 @@ from .minilm import tokenizer
 from .model import CONTEXT, EMBEDDING, GRID, GROUNDER, PATCH, Grounder, ImageHead, Speaker, TextTower
 from .paths import BUNDLE, WORK, record
 from .text import PROMPTS as TEMPLATES
-from .voice import BEAMS, COSINE_WEIGHT, LENGTH_PENALTY, MAX_TOKENS
+from .voice import BEAMS, COSINE_WEIGHT, LENGTH_PENALTY, MAX_TOKENS, RERANK_WEIGHT
 from .words import ANSWER, END, QUESTION, START, speaker_tokenizer
 
 TWINS = WORK / "twins"
@@ -189,7 +189,7 @@ def write_manifest(speaker: Speaker) -> None:
     lines = [
         "format = 1",
         'name = "lookout"',
-        'version = "3.3"',
+        'version = "3.4"',
         'licence = "Non-commercial research and education (trained on Flickr8k, Flickr30k-Entities, DAQUAR and pictures of ImageNet and VOC)"',
         f'distilled_from = {quote(["EfficientNet-Lite2 (ImageNet-1k, Apache-2.0)", "all-MiniLM-L6-v2 (Apache-2.0)"])}',
         "",
@@ -211,7 +211,7 @@ def write_manifest(speaker: Speaker) -> None:
         "",
         "[speaker]",
         f"start = {quote(START)}\nend = {quote(END)}\nquestion = {quote(QUESTION)}\nanswer = {quote(ANSWER)}",
-        f"max_tokens = {MAX_TOKENS}\nbeams = {BEAMS}\nlength_penalty = {LENGTH_PENALTY}\ncosine_weight = {COSINE_WEIGHT}",
+        f"max_tokens = {MAX_TOKENS}\nbeams = {BEAMS}\nlength_penalty = {LENGTH_PENALTY}\ncosine_weight = {COSINE_WEIGHT}\nrerank_weight = {RERANK_WEIGHT}",
         f"layers = {len(speaker.blocks)}\nheads = {speaker.blocks[0].heads}\nhead_width = {speaker.blocks[0].width // speaker.blocks[0].heads}",
     ]
     for role, (name, form) in FILES.items():

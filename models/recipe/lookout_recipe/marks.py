@@ -71,7 +71,7 @@ def answers(speaker: Speaker, patches, held: list[tuple[int, dict]], tok) -> lis
     for rows in same_length.values():
         for at in range(0, len(rows), TOGETHER):
             part = rows[at : at + TOGETHER]
-            said = beam(speaker, patches[[place for _, place, _ in part]].float(), [p for *_, p in part], tok, MAX_ANSWER)
+            said = beam(speaker, patches[[place for _, place, _ in part]].float(), [p for *_, p in part], tok, MAX_ANSWER, penalty=0.0)
             for (n, _, _), ids in zip(part, said):
                 given[n] = tok.decode(ids)
     return given

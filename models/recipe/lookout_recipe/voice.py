@@ -13,6 +13,8 @@ from .words import ANSWER, END, QUESTION, START
 MAX_TOKENS, MAX_ANSWER, BEAMS, LENGTH_PENALTY, REPEATED_RUN = 24, 12, 5, 1.0, 3
 # Of the cosine with the picture, when the runtime chooses among the beam's sentences. Not used here.
 COSINE_WEIGHT = 3.0
+# Of the log-probability of what is looked for, when the runtime puts what it found into order again. Not used here.
+RERANK_WEIGHT = 0.015
 
 
 class Stream:
@@ -79,7 +81,7 @@ def closing(said: list[int]) -> set[int]:
 
 
 @torch.inference_mode()
-def beam(speaker: Speaker, patches, prompts: list[list[int]], tok, most: int, width: int = BEAMS) -> list[list[int]]:
+def beam(speaker: Speaker, patches, prompts: list[list[int]], tok, most: int, width: int = BEAMS, penalty: float = LENGTH_PENALTY) -> list[list[int]]:
     """The best sentence for each picture after its prompt, all of one length."""
     end, banned, count = tok.token_to_id(END), never_said(tok), len(patches)
     stream = Stream(speaker, patches, width, len(prompts[0]) + most)
@@ -100,10 +102,10 @@ def beam(speaker: Speaker, patches, prompts: list[list[int]], tok, most: int, wi
                 steps += [(sum_ + v, h, t) for v, t in zip(values[row], tokens[row]) if t not in looping]
             steps.sort(key=lambda s: (-s[0], s[1], s[2]))
             for sum_, h, _ in (s for s in steps[:width] if s[2] == end):
-                best[b] = max(best[b], (sum_ / length**LENGTH_PENALTY, open_[b][h][0]), key=lambda s: s[0])
+                best[b] = max(best[b], (sum_ / length**penalty, open_[b][h][0]), key=lambda s: s[0])
                 ended[b] += 1
             onward = [s for s in steps if s[2] != end][:width]
-            busy[b] = ended[b] < width and bool(onward) and onward[0][0] / most**LENGTH_PENALTY > best[b][0]
+            busy[b] = ended[b] < width and bool(onward) and onward[0][0] / most**penalty > best[b][0]
             if not busy[b]:
                 continue
             before = open_[b]
@@ -112,7 +114,7 @@ def beam(speaker: Speaker, patches, prompts: list[list[int]], tok, most: int, wi
                 parents[b * width + n], nexts[b * width + n] = b * width + h, t
             if length == most:
                 for said, sum_ in open_[b]:
-                    best[b] = max(best[b], (sum_ / length**LENGTH_PENALTY, said), key=lambda s: s[0])
+                    best[b] = max(best[b], (sum_ / length**penalty, said), key=lambda s: s[0])
         if not any(busy) or length == most:
             break
         stream.follow(torch.tensor(parents))

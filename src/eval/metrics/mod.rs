@@ -16,7 +16,7 @@ pub use boxes::contains;
 pub use calibration::{Reliability, auroc};
 pub use captions::{CaptionScores, Scored, caption_scores};
 pub use labels::{LabelScores, LabelTally};
-pub use retrieval::{RecallTally, Recalls, rank};
+pub use retrieval::{Ranks, rank, recall, reranked};
 pub use tokens::caption_tokens;
 
 /// A fraction as a percentage with two decimals, as `eval` prints it.

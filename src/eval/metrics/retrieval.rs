@@ -1,25 +1,8 @@
 //! Recall of pictures by their captions and of captions by their pictures.
 
-/// How many of the ranks seen so far are within 1, 5 and 10.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RecallTally {
-    seen: usize,
-    within: [usize; 3],
-}
-
-impl RecallTally {
-    /// Adds one query whose right answer came at `rank`, 0 being the best.
-    pub fn add(&mut self, rank: usize) {
-        self.seen += 1;
-        for (within, limit) in self.within.iter_mut().zip([1, 5, 10]) {
-            *within += usize::from(rank < limit);
-        }
-    }
-
-    /// Fractions of the queries answered within the first 1, 5 and 10. Zero when nothing was added.
-    pub fn recall(&self) -> [f64; 3] {
-        self.within.map(|within| within as f64 / self.seen.max(1) as f64)
-    }
+/// Fractions of the queries whose right answer is among the first 1, 5 and 10; rank 0 is the best. Zero without queries.
+pub fn recall(ranks: &[usize]) -> [f64; 3] {
+    [1, 5, 10].map(|limit| ranks.iter().filter(|rank| **rank < limit).count() as f64 / ranks.len().max(1) as f64)
 }
 
 /// Number of scores in `others` that the right answer's score does not beat: 0 is the best rank.
@@ -30,16 +13,16 @@ pub fn rank(own: f32, others: impl IntoIterator<Item = f32>) -> usize {
     others.into_iter().filter(|&other| other.is_nan() || own.is_nan() || other >= own).count()
 }
 
-/// Recall in both directions over one table of scores.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Recalls {
-    /// Picture to text: the best of a picture's own texts among all texts.
-    pub i2t: RecallTally,
-    /// Text to picture: each text's picture among all pictures.
-    pub t2i: RecallTally,
+/// Ranks in both directions over one table of scores.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ranks {
+    /// Picture to text: of each picture the best rank of its own texts among all foreign ones.
+    pub i2t: Vec<usize>,
+    /// Text to picture: of each text the rank of its picture.
+    pub t2i: Vec<usize>,
 }
 
-impl Recalls {
+impl Ranks {
     /// `owners[t]` is the picture, below `pictures`, that text `t` belongs to; every picture owns at least one.
     /// `score(picture, text)` is called once for each pair, and once more for those that belong together.
     pub fn of(pictures: usize, owners: &[usize], score: impl Fn(usize, usize) -> f32) -> Self {
@@ -48,19 +31,25 @@ impl Recalls {
         for (&picture, &score) in owners.iter().zip(&own) {
             best[picture] = best[picture].max(score);
         }
-        let mut recalls = Self::default();
-        let mut ahead = vec![0; owners.len()];
+        let mut ranks = Self { i2t: Vec::with_capacity(pictures), t2i: vec![0; owners.len()] };
         for (picture, &best) in best.iter().enumerate() {
             let foreign = (0..owners.len()).filter(|&text| owners[text] != picture);
             let scores: Vec<(usize, f32)> = foreign.map(|text| (text, score(picture, text))).collect();
-            recalls.i2t.add(rank(best, scores.iter().map(|(_, score)| *score)));
+            ranks.i2t.push(rank(best, scores.iter().map(|(_, score)| *score)));
             for (text, score) in scores {
-                ahead[text] += rank(own[text], [score]);
+                ranks.t2i[text] += rank(own[text], [score]);
             }
         }
-        ahead.into_iter().for_each(|rank| recalls.t2i.add(rank));
-        recalls
+        ranks
     }
+}
+
+/// The rank after the nearest have new scores: that of the best right one among them, or `before`, where none of them is
+/// right. `scored` are their numbers and scores.
+pub fn reranked(scored: &[(usize, f32)], right: impl Fn(usize) -> bool, before: usize) -> usize {
+    let own = scored.iter().filter(|(at, _)| right(*at)).map(|(_, score)| *score).reduce(f32::max);
+    let others = scored.iter().filter(|(at, _)| !right(*at)).map(|(_, score)| *score);
+    own.map_or(before, |own| rank(own, others))
 }
 
 #[cfg(test)]
@@ -69,9 +58,16 @@ mod tests {
 
     #[test]
     fn recall_counts_ranks_within_one_five_and_ten() {
-        let mut tally = RecallTally::default();
-        [0, 0, 3, 4, 9, 10, 50, 5].into_iter().for_each(|rank| tally.add(rank));
-        assert_eq!(tally.recall(), [2.0 / 8.0, 4.0 / 8.0, 6.0 / 8.0]);
+        assert_eq!(recall(&[0, 0, 3, 4, 9, 10, 50, 5]), [2.0 / 8.0, 4.0 / 8.0, 6.0 / 8.0]);
+        assert_eq!(recall(&[]), [0.0; 3]);
+    }
+
+    #[test]
+    fn new_scores_put_the_nearest_into_order_and_no_others() {
+        let scored = [(4, 0.1), (7, 0.9), (2, 0.5), (3, f32::NAN)];
+        assert_eq!(reranked(&scored, |at| at == 2, 9), 2);
+        assert_eq!(reranked(&scored, |at| at == 2 || at == 7, 9), 1);
+        assert_eq!(reranked(&scored, |at| at == 8, 9), 9);
     }
 
     #[test]
@@ -86,8 +82,7 @@ mod tests {
     fn a_picture_is_found_by_the_best_of_its_texts_and_each_text_counts() {
         // Texts 0 and 1 belong to picture 0, text 2 to picture 1.
         let table = [[0.9, 0.1, 0.5], [0.2, 0.3, 0.4]];
-        let recalls = Recalls::of(2, &[0, 0, 1], |picture, text| table[picture][text]);
-        assert_eq!(recalls.i2t.recall(), [1.0, 1.0, 1.0]);
-        assert_eq!(recalls.t2i.recall(), [1.0 / 3.0, 1.0, 1.0]);
+        let ranks = Ranks::of(2, &[0, 0, 1], |picture, text| table[picture][text]);
+        assert_eq!(ranks, Ranks { i2t: vec![0, 0], t2i: vec![0, 1, 1] });
     }
 }

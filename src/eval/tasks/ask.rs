@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Measured, Progress};
 use crate::Result;
 use crate::eval::Set;
-use crate::eval::metrics::same_answer;
+use crate::eval::metrics::{Reliability, same_answer};
 use crate::sight::{Looker, SpeakOptions, View};
 
 #[derive(Deserialize)]
@@ -17,7 +17,7 @@ struct Asked {
 
 pub(in crate::eval) fn ask(looker: &Looker, set: &Set, progress: Progress) -> Result<Measured> {
     let total = set.count_rows()?;
-    let mut exact = 0usize;
+    let (mut exact, mut reliability) = (0usize, Reliability::default());
     // Questions about one picture usually follow each other.
     let mut last: Option<(String, View)> = None;
     for (done, row) in set.rows::<Asked>()?.enumerate() {
@@ -27,9 +27,11 @@ pub(in crate::eval) fn ask(looker: &Looker, set: &Set, progress: Progress) -> Re
             _ => looker.look(&set.picture(&row.body.image, row.line)?)?,
         };
         let said = looker.ask(&view, &row.body.question, &SpeakOptions::default())?;
-        exact += usize::from(same_answer(&said.answer, &row.body.answer));
+        let right = same_answer(&said.answer, &row.body.answer);
+        exact += usize::from(right);
+        reliability.add(said.score, right, 1.0);
         last = Some((row.body.image, view));
         progress(done + 1, total);
     }
-    Ok(Measured { scores: vec![("exact", exact as f64 / total as f64)], counted: total })
+    Ok(Measured { scores: vec![("exact", exact as f64 / total as f64), ("ece", reliability.error())], counted: total })
 }
