@@ -113,9 +113,10 @@ impl Find {
         let begin = Instant::now();
         let hits = index.search(&query, self.rerank.wanted(self.top));
         let again = |hit: &Hit| Picture::open(&folder.join(&hit.path));
-        let hits = self.rerank.order(&looker, words.as_deref(), hits, self.top, console, |hit| hit.cosine, again)?;
+        let hits = self.rerank.order(&looker, words.as_deref(), hits, console, |hit| hit.cosine, again)?;
         let found: Vec<Found> = hits
             .into_iter()
+            .take(self.top)
             .map(|Again { hit, log_probability }| {
                 let score = if source.is_some() { hit.cosine } else { looker.support(hit.cosine)?.score };
                 let picture = folder.join(hit.path).to_string_lossy().into_owned();

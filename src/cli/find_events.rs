@@ -113,8 +113,9 @@ impl Past {
                 let hits = reader.find(&query, looker.identity(), &filter, rerank.wanted(top))?;
                 let again = |(event, _): &(Event, f32)| snapshot(&reader, event);
                 rerank
-                    .order(looker, words, hits, top, console, |(_, cosine)| *cosine, again)?
+                    .order(looker, words, hits, console, |(_, cosine)| *cosine, again)?
                     .into_iter()
+                    .take(top)
                     .map(|Again { hit: (event, cosine), log_probability }| {
                         let matching = if source.is_some() { cosine } else { looker.support(cosine)?.score };
                         Ok((FoundEvent { matching: Some(matching), event }, log_probability))

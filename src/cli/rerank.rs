@@ -42,14 +42,13 @@ impl Rerank {
         top.max(self.rerank)
     }
 
-    /// Puts the first of `hits`, which come best first, into order again, and keeps `top`. One whose picture cannot be seen
-    /// any more stays among them by its cosine.
+    /// Puts the first of `hits`, which come best first, into order again. One whose picture cannot be seen any more stays
+    /// among them by its cosine.
     pub fn order<T>(
         &self,
         looker: &Looker,
         words: Option<&str>,
         hits: Vec<T>,
-        top: usize,
         console: &Console,
         cosine: impl Fn(&T) -> f32,
         picture: impl Fn(&T) -> Result<Picture>,
@@ -72,7 +71,6 @@ impl Rerank {
                 |again: &Again<T>| cosine(&again.hit) + weight * (again.log_probability.unwrap_or(usual) - usual);
             hits[..first].sort_by(|a, b| score(b).total_cmp(&score(a)));
         }
-        hits.truncate(top);
         Ok(hits)
     }
 }

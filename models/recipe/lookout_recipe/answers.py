@@ -4,7 +4,8 @@ Five thousand questions are few for six million weights, which learn them by hea
 question, its embedding and the patch tokens that it attends to (`Guesser`) gets more of them right in rooms that it has not
 seen. One is made for each fifth of the train pictures, from the others. They say how probable every answer is to the
 questions of that fifth, about the picture itself and about others, and the speaker learns these probabilities beside the
-true answers. Captions, and answers about other pictures than rooms, are held to the words of the speaker before.
+true answers. Captions, and answers about other pictures than rooms, are held to the words of the speaker before. Resumes
+after every pass.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from .patch import HELD_QUESTIONS, Teaching, Views, all_patches, question_views,
 from .paths import SEED, WORK, keep, record
 from .words import ANSWER, END, QUESTION, START, clean, speaker_tokenizer
 
-PASSES, QUESTIONS, PICTURES, SPOKEN, RATE, KEEP = 10, 64, 16, 2, 3e-4, 0.99
+PASSES, QUESTIONS, PICTURES, SPOKEN, RATE, KEEP = 20, 64, 16, 2, 3e-4, 0.99
 FOLDS, GUESS_PASSES, GUESS_BATCH, GUESS_RATE, GRAM_RATE = 5, 10, 128, 1e-3, 0.05
 VIEWS = 2  # whole and mirrored; a guesser does not gain from crops
 OTHERS, LIKELY, TRUTH = 8, 32, 0.5  # other pictures a question is asked about, answers kept, share of the true one
@@ -200,30 +201,38 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--passes", type=int, default=PASSES)
     asked.add_argument("--rate", type=float, default=RATE)
-    asked.add_argument("--on", action="store_true", help="go on from the speaker that the last run made")
     asked = asked.parse_args()
-    began, tok, path = time.time(), speaker_tokenizer(), WORK / "patch" / "patch.pt"
-    (head, text), state = tower(), load(path)
+    began, tok, path = time.time(), speaker_tokenizer(), WORK / "answers" / "answers.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    patched, kept = WORK / "patch" / "patch.pt", path.with_name("guesses.pt")
+    (head, text), state = tower(), load(patched)
     start = state.get("speaker_unsure", state["speaker"])
     head.load_patches(state["head"])
     speaker, before = Speaker(tok.get_vocab_size()), Speaker(tok.get_vocab_size())
-    speaker.load_state_dict(state["speaker"] if asked.on else start), before.load_state_dict(start)
+    speaker.load_state_dict(start), before.load_state_dict(start)
     before.eval().requires_grad_(False)
     teaching = Teaching(None, tok)
     pictures = all_patches(head, Views(head, "flickr8k/train", 0))
     rooms, dev = [all_patches(head, view) for view in question_views(head)[:VIEWS]], all_patches(head, Views(head, "flickr8k/dev", 0))
-    kept = WORK / "patch" / "guesses.pt"
-    if asked.on and kept.exists():
-        taught_ = load(kept)
-    else:
-        keep(kept, taught_ := Taught(text, rooms, tok, min(GUESS_PASSES, asked.passes)))
+    seen = state["head"]["patch_fine.weight"]  # whose patch tokens the guessers have learned
+    guessed = load(kept) if kept.exists() else None
+    if guessed is None or not torch.equal(guessed["of"], seen):
+        guessed = {"taught": Taught(text, rooms, tok, min(GUESS_PASSES, asked.passes)), "of": seen}
+        keep(kept, guessed)
+    taught_ = guessed["taught"]
     print("ready", round(time.time() - began), "s", flush=True)
     torch.manual_seed(SEED)
     mean = copy.deepcopy(speaker)
     optimiser = torch.optim.AdamW(speaker.parameters(), asked.rate, betas=(0.9, 0.98), weight_decay=0.02)
     each = -(-len(taught_.prompts) // QUESTIONS)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, asked.rate, asked.passes * each, pct_start=0.1, final_div_factor=50)
-    for epoch in range(asked.passes):
+    first = 0
+    if path.exists() and torch.equal((learned := load(path))["of"], start["table.weight"]):
+        speaker.load_state_dict(learned["learning"]), mean.load_state_dict(learned["mean"])
+        optimiser.load_state_dict(learned["optimiser"])
+        schedule.load_state_dict({k: learned["schedule"][k] for k in ("last_epoch", "_step_count", "_last_lr")})  # not how many passes
+        first = learned["pass"]
+    for epoch in range(first, asked.passes):
         dice, sums = random.Random(SEED + epoch), torch.zeros(2)
         for step in range(each):
             group = dice.sample(range(len(pictures)), min(PICTURES, len(pictures)))
@@ -247,9 +256,9 @@ def main() -> None:
             sums += torch.stack([answer, stay]).detach()
             if step % 25 == 24:
                 print(epoch, step, [round(v / (step + 1), 3) for v in sums.tolist()], round(time.time() - began), "s", flush=True)
-        keep(WORK / "patch" / "answers.pt", {"head": state["head"], "speaker": mean.state_dict(), "pass": epoch + 1})
+        keep(path, {"mean": mean.state_dict(), "learning": speaker.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "pass": epoch + 1, "of": start["table.weight"]})
     # Read anew: the grounder may have been trained meanwhile.
-    keep(path, load(path) | {"speaker": mean.state_dict(), "speaker_unsure": start})
+    keep(patched, load(patched) | {"speaker": mean.state_dict(), "speaker_unsure": start})
     record("answers", passes=asked.passes, guessers=taught_.marks, seconds=round(time.time() - began), **measure(mean, dev, rooms[0], tok))
 
 

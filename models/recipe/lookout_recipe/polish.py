@@ -113,7 +113,8 @@ def main() -> None:
             print("dev", measure(mean, dev, rooms[0], tok, False), round(time.time() - began), "s", flush=True)
     mean.load_state_dict({k: before[k].lerp(v, asked.share) for k, v in mean.state_dict().items()})
     # Read anew: the grounder may have been trained meanwhile.
-    keep(patched, load(patched) | {"speaker": mean.state_dict(), "speaker_before": before})
+    kept = {name: part for name, part in load(patched).items() if name != "speaker_unsure"}  # `answers` begins with this one
+    keep(patched, kept | {"speaker": mean.state_dict(), "speaker_before": before})
     record("polish", passes=asked.passes, share=asked.share, length_penalty=LENGTH_PENALTY, seconds=round(time.time() - began), **measure(mean, dev, rooms[0], tok))
 
 
