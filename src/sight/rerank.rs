@@ -8,20 +8,16 @@ use super::looker::Looker;
 use super::view::View;
 use super::wording::read;
 
-/// A sentence as the text tower and the speaker read it.
+/// A sentence as the speaker reads it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sought {
-    /// Its embedding, of length 1.
-    pub embedding: Vec<f32>,
     tokens: Vec<u32>,
 }
 
 impl Looker {
-    /// Prepares a sentence for [`Looker::told`]. Errors where it is blank, or the bundle has no decoder.
+    /// Prepares a sentence for [`Looker::told`]. Errors where it is too long, or the bundle has no decoder.
     pub fn sought(&self, sentence: &str) -> Result<Sought> {
-        let embedding = self.embed_text(sentence)?;
-        let tokens = read(&self.voice("tell how probable a sentence is")?.tokenizer, sentence)?;
-        Ok(Sought { embedding, tokens })
+        Ok(Sought { tokens: read(&self.voice("tell how probable a sentence is")?.tokenizer, sentence)? })
     }
 
     /// The natural log-probability with which the speaker says each of these sentences about the picture. It tells which of

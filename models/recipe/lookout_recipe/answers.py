@@ -9,7 +9,6 @@ after every pass.
 """
 
 import argparse
-import copy
 import random
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ import torch.nn.functional as F
 from . import data
 from .align import embed_texts, encode
 from .device import load, mixed
+from .learning import Learning
 from .marks import answer_marks, held_questions, measure
 from .model import EMBEDDING, GRID, PATCH, Speaker
 from .patch import HELD_QUESTIONS, Teaching, Views, all_patches, question_views, said, tower
@@ -34,7 +34,7 @@ OTHERS, LIKELY, TRUTH = 8, 32, 0.5  # other pictures a question is asked about, 
 STAY_WEIGHT = 3.0
 
 
-def mirrored(question: str) -> str:
+def exchanged(question: str) -> str:
     return " ".join({"left": "right", "right": "left"}.get(word, word) for word in question.split())
 
 
@@ -49,7 +49,7 @@ class Guesser(nn.Module):
 
     def __init__(self, known: int, answers: int, width: int = 256, looks: int = 4):
         super().__init__()
-        self.width, self.looks = width, looks
+        self.looks = looks
         self.blind, self.bias = nn.EmbeddingBag(known, answers, mode="mean"), nn.Parameter(torch.zeros(answers))
         nn.init.zeros_(self.blind.weight)
         self.words, self.sentence = nn.EmbeddingBag(known, width, mode="mean"), nn.Linear(EMBEDDING, width)
@@ -72,7 +72,7 @@ class Questions:
 
     def __init__(self, rows: list[tuple[int, dict]], text, known: dict[str, int], centre=None):
         self.places = torch.tensor([place for place, _ in rows])
-        ways = [[row["question"] for _, row in rows], [mirrored(row["question"]) for _, row in rows]]
+        ways = [[row["question"] for _, row in rows], [exchanged(row["question"]) for _, row in rows]]
         self.known = [[[known[g] for g in grams(q) if g in known] for q in way] for way in ways]
         embedded = [embed_texts(text, encode(way)).float() for way in ways]
         self.centre = embedded[0].mean(0) if centre is None else centre
@@ -117,9 +117,8 @@ class Taught:
     """What the speaker learns: for each question its pictures, and how probable each answer is about them."""
 
     def __init__(self, text, tokens, tok, passes: int):
-        place = {image: i for i, image in enumerate(data.images("daquar/train"))}
         parts = lambda row: [clean(a.replace("_", " ")) for a in row["answer"].split(",") if clean(a)]
-        rows = [(place[r["image"]], r) for r in data.rows("daquar/train") if place[r["image"]] % HELD_QUESTIONS and parts(r)]
+        rows = [(place, r) for place, r in data.questions() if place % HELD_QUESTIONS and parts(r)]
         held = held_questions()
         self.answers = sorted({a for _, r in rows for a in parts(r)})
         number = {a: i for i, a in enumerate(self.answers)}
@@ -128,13 +127,13 @@ class Taught:
         for i, (_, row) in enumerate(rows):
             for a in parts(row):
                 self.truth[i, number[a]] += 1 / len(parts(row))
-        count = Counter(g for _, r in rows for q in (r["question"], mirrored(r["question"])) for g in set(grams(q)))
+        count = Counter(g for _, r in rows for q in (r["question"], exchanged(r["question"])) for g in set(grams(q)))
         known = {g: i for i, g in enumerate(g for g, n in count.items() if n > 2)}
         questions = Questions(rows, text, known)
         mean, spread = tokens[0].float().mean((0, 1)), tokens[0].float().std((0, 1))
         even = [((view.float() - mean) / spread).half() for view in tokens[:VIEWS]]
         pictures, dice = sorted({p for p, _ in rows}), random.Random(SEED)
-        fold = questions.places * FOLDS // len(place)  # neighbours are often of one room
+        fold = questions.places * FOLDS // len(tokens[0])  # neighbours are often of one room
         asked = Questions(held, text, known, questions.centre)
         sure = torch.zeros(len(held), len(self.answers))
         self.about, self.values, self.which = ([[] for _ in rows] for _ in range(3))
@@ -150,12 +149,11 @@ class Taught:
                     top = guesses(guesser, questions, own, places, even, way).topk(min(LIKELY, len(self.answers)))
                     for i, p, v, w in zip(own, places.tolist(), top.values / top.values.sum(1, keepdim=True), top.indices):
                         self.about[i].append((p, way)), self.values[i].append(v), self.which[i].append(w)
-            said_ = [self.answers[i] for i in sure.argmax(1)]
-            print("guessers", f + 1, answer_marks(said_, held), flush=True)
-        self.marks = answer_marks([self.answers[i] for i in sure.argmax(1)], held)
+            self.marks = answer_marks([self.answers[i] for i in sure.argmax(1)], held)
+            print("guessers", f + 1, self.marks, flush=True)
         ids = lambda words: tok.encode(words, add_special_tokens=False).ids
         start, end, question, answer = (tok.token_to_id(t) for t in (START, END, QUESTION, ANSWER))
-        self.prompts = [[[start, question, *ids(clean(q))[:32], answer] for q in (r["question"], mirrored(r["question"]))] for _, r in rows]
+        self.prompts = [[[start, question, *ids(clean(q))[:32], answer] for q in (r["question"], exchanged(r["question"]))] for _, r in rows]
         self.tokens = [[*ids(a), end] for a in self.answers]
         self.first = torch.tensor([t[0] for t in self.tokens])
 
@@ -204,7 +202,7 @@ def main() -> None:
     asked = asked.parse_args()
     began, tok, path = time.time(), speaker_tokenizer(), WORK / "answers" / "answers.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    patched, kept = WORK / "patch" / "patch.pt", path.with_name("guesses.pt")
+    patched, guesses_path = WORK / "patch" / "patch.pt", path.with_name("guesses.pt")
     (head, text), state = tower(), load(patched)
     start = state.get("speaker_unsure", state["speaker"])
     head.load_patches(state["head"])
@@ -214,25 +212,18 @@ def main() -> None:
     teaching = Teaching(None, tok)
     pictures = all_patches(head, Views(head, "flickr8k/train", 0))
     rooms, dev = [all_patches(head, view) for view in question_views(head)[:VIEWS]], all_patches(head, Views(head, "flickr8k/dev", 0))
-    seen = state["head"]["patch_fine.weight"]  # whose patch tokens the guessers have learned
-    guessed = load(kept) if kept.exists() else None
-    if guessed is None or not torch.equal(guessed["of"], seen):
-        guessed = {"taught": Taught(text, rooms, tok, min(GUESS_PASSES, asked.passes)), "of": seen}
-        keep(kept, guessed)
+    fine = state["head"]["patch_fine.weight"]  # whose patch tokens the guessers have learned
+    guessed = load(guesses_path) if guesses_path.exists() else None
+    if guessed is None or not torch.equal(guessed["of"], fine):
+        guessed = {"taught": Taught(text, rooms, tok, min(GUESS_PASSES, asked.passes)), "of": fine}
+        keep(guesses_path, guessed)
     taught_ = guessed["taught"]
     print("ready", round(time.time() - began), "s", flush=True)
     torch.manual_seed(SEED)
-    mean = copy.deepcopy(speaker)
-    optimiser = torch.optim.AdamW(speaker.parameters(), asked.rate, betas=(0.9, 0.98), weight_decay=0.02)
     each = -(-len(taught_.prompts) // QUESTIONS)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, asked.rate, asked.passes * each, pct_start=0.1, final_div_factor=50)
-    first = 0
-    if path.exists() and torch.equal((learned := load(path))["of"], start["table.weight"]):
-        speaker.load_state_dict(learned["learning"]), mean.load_state_dict(learned["mean"])
-        optimiser.load_state_dict(learned["optimiser"])
-        schedule.load_state_dict({k: learned["schedule"][k] for k in ("last_epoch", "_step_count", "_last_lr")})  # not how many passes
-        first = learned["pass"]
-    for epoch in range(first, asked.passes):
+    learning = Learning(path, speaker, asked.rate, 0.02, asked.passes * each)
+    mean = learning.mean
+    for epoch in range(learning.passes, asked.passes):
         dice, sums = random.Random(SEED + epoch), torch.zeros(2)
         for step in range(each):
             group = dice.sample(range(len(pictures)), min(PICTURES, len(pictures)))
@@ -247,16 +238,11 @@ def main() -> None:
                 if answered:
                     stay = stay + 0.5 * stay_loss(speaker, before, pictures[[i for i, _ in answered]].float(), [pair for _, pair in answered])
             loss = answer + STAY_WEIGHT * stay
-            optimiser.zero_grad(), loss.backward()
-            torch.nn.utils.clip_grad_norm_(speaker.parameters(), 1.0)
-            optimiser.step(), schedule.step()
-            with torch.no_grad():
-                for kept, now in zip(mean.parameters(), speaker.parameters()):
-                    kept.lerp_(now, 1 - min(KEEP, (epoch * each + step) / (epoch * each + step + 10)))
+            learning.step(loss, min(KEEP, (epoch * each + step) / (epoch * each + step + 10)))
             sums += torch.stack([answer, stay]).detach()
             if step % 25 == 24:
                 print(epoch, step, [round(v / (step + 1), 3) for v in sums.tolist()], round(time.time() - began), "s", flush=True)
-        keep(path, {"mean": mean.state_dict(), "learning": speaker.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "pass": epoch + 1, "of": start["table.weight"]})
+        learning.keep(epoch + 1)
     # Read anew: the grounder may have been trained meanwhile.
     keep(patched, load(patched) | {"speaker": mean.state_dict(), "speaker_unsure": start})
     record("answers", passes=asked.passes, guessers=taught_.marks, seconds=round(time.time() - began), **measure(mean, dev, rooms[0], tok))

@@ -22,6 +22,12 @@ def images(name: str) -> list[str]:
     return list(dict.fromkeys(row["image"] for row in rows(name)))
 
 
+def questions() -> list[tuple[int, dict]]:
+    """The rows of the questions about rooms, each with the place of its picture among `images`."""
+    place = {image: i for i, image in enumerate(images("daquar/train"))}
+    return [(place[row["image"]], row) for row in rows("daquar/train")]
+
+
 def pictures(name: str, size: int, wanted: list[str]):
     """Yields `[size, size, 3]` uint8 arrays in the order of `wanted`, stretched as the runtime does."""
     with tarfile.open(DATA / f"{name}.tar") as tar:

@@ -90,8 +90,7 @@ def answer_marks(given: list[str], held: list[tuple[int, dict]]) -> dict:
 def held_questions() -> list[tuple[int, dict]]:
     from .patch import HELD_QUESTIONS
 
-    place = {image: i for i, image in enumerate(data.images("daquar/train"))}
-    return [(place[r["image"]], r) for r in data.rows("daquar/train") if place[r["image"]] % HELD_QUESTIONS == 0]
+    return [(place, row) for place, row in data.questions() if place % HELD_QUESTIONS == 0]
 
 
 def measure(speaker: Speaker, dev, daquar, tok, meteor: bool = True) -> dict:

@@ -121,10 +121,9 @@ class Teaching:
         ask = lambda q, a: ([start, question, *ids(clean(q)), answer], [*ids(clean(a)), end])
         self.asked = [[ask(q, a) for q, a in asked_of_phrases(row)] for row in self.rows]
         self.daquar_images = data.images("daquar/train")
-        place = {image: i for i, image in enumerate(self.daquar_images)}
         # A list of answers is learned as any one of them: what is said is one thing.
         each = lambda r: [ask(r["question"], a.replace("_", " "))[1] for a in r["answer"].split(",") if clean(a)]
-        asked = [(place[r["image"]], ask(r["question"], "")[0], each(r)) for r in data.rows("daquar/train")]
+        asked = [(place, ask(r["question"], "")[0], each(r)) for place, r in data.questions()]
         self.daquar = [q for q in asked if q[0] % HELD_QUESTIONS and q[2]]
         left, right = tok.token_to_id("left"), tok.token_to_id("right")
         self.other_side = {left: right, right: left}

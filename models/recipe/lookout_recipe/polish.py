@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from .device import HALF, load, mixed
+from .learning import Learning
 from .marks import measure
 from .model import Speaker
 from .patch import Teaching, Views, all_patches, answer_loss, caption_loss, question_views, tower
@@ -66,23 +67,16 @@ def main() -> None:
     head.load_patches(start["head"])
     speaker = Speaker(tok.get_vocab_size())
     speaker.load_state_dict(before)
-    mean = copy.deepcopy(speaker)
     teaching = Teaching(None, tok)
     views = [all_patches(head, Views(head, "flickr8k/train", v)) for v in range(2)]
     rooms = [all_patches(head, view) for view in question_views(head)]
     dev = all_patches(head, Views(head, "flickr8k/dev", 0))
     worth = Worth([[clean(c) for c in row["captions"]] for row in teaching.rows])
-    optimiser = torch.optim.AdamW(speaker.parameters(), asked.rate, betas=(0.9, 0.98), weight_decay=0.01)
     each = asked.steps or max(len(teaching.rows) // BATCH, 1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, asked.rate, asked.passes * each, pct_start=0.1, final_div_factor=50)
-    first = 0
-    if path.exists() and torch.equal((state := load(path))["of"], before["table.weight"]):
-        speaker.load_state_dict(state["learning"]), mean.load_state_dict(state["mean"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict({k: state["schedule"][k] for k in ("last_epoch", "_step_count", "_last_lr")})  # not how many passes
-        first = state["pass"]
+    learning = Learning(path, speaker, asked.rate, 0.01, asked.passes * each)
+    mean = learning.mean
     print("ready", round(time.time() - began), "s", flush=True)
-    for epoch in range(first, asked.passes):
+    for epoch in range(learning.passes, asked.passes):
         dice = random.Random(SEED + 1000 + epoch)
         order = list(range(len(teaching.rows)))
         dice.shuffle(order)
@@ -98,17 +92,11 @@ def main() -> None:
                 caption = caption_loss(speaker, patches, teaching, group, flip, dice, SPOKEN)
                 answer = answer_loss(speaker, lambda view, places: rooms[view][places].float(), teaching, QUESTIONS, len(rooms), dice)
             loss = gain + CAPTION_WEIGHT * caption + ANSWER_WEIGHT * answer
-            optimiser.zero_grad(), loss.backward()
-            torch.nn.utils.clip_grad_norm_(speaker.parameters(), 1.0)
-            optimiser.step(), schedule.step()
-            with torch.no_grad():
-                for kept, now in zip(mean.parameters(), speaker.parameters()):
-                    kept.lerp_(now, 1 - KEEP)
+            learning.step(loss, KEEP)
             sums += torch.tensor([value, caption.item(), answer.item()])
             if step % 25 == 24:
                 print(epoch, step, [round(v / (step + 1), 3) for v in sums.tolist()], round(time.time() - began), "s", flush=True)
-        state = {"mean": mean.state_dict(), "learning": speaker.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "pass": epoch + 1, "of": before["table.weight"]}
-        keep(path, state)
+        learning.keep(epoch + 1)
         if epoch % MEASURED == MEASURED - 1 and epoch < asked.passes - 1:
             print("dev", measure(mean, dev, rooms[0], tok, False), round(time.time() - began), "s", flush=True)
     mean.load_state_dict({k: before[k].lerp(v, asked.share) for k, v in mean.state_dict().items()})

@@ -23,12 +23,9 @@ pub(in crate::eval) fn retrieve(looker: &Looker, set: &Set, rerank: usize, progr
             return Err(set.bad_row(row.line, &format!("it names {} a second time", row.body.image)));
         }
         for caption in &row.body.captions {
+            seen.texts.push(looker.embed_text(caption)?);
             if rerank > 0 {
-                let sought = looker.sought(caption)?;
-                seen.texts.push(sought.embedding.clone());
-                seen.sought.push(sought);
-            } else {
-                seen.texts.push(looker.embed_text(caption)?);
+                seen.sought.push(looker.sought(caption)?);
             }
             seen.owners.push(seen.pictures.len());
         }
