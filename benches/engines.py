@@ -29,6 +29,7 @@ class Server:
             "onnxruntime": [sys.executable, HERE / "onnx_server.py", threads],
             "tract": [PEERS, "tract", threads],
             "rten": [PEERS, "rten", threads],
+            "registers": [PEERS, "registers", threads],
         }[name]
         limits = {"": {}, "avx2": {"LOOKOUT_KERNEL": "avx2", "TRACT_CPU_ISA": TRACT_AVX2}}[limit]
         self.name = engine

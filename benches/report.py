@@ -13,10 +13,11 @@ def markdown(results: dict) -> str:
         "",
         f"Bundle {results['bundle']}: its image tower does {results['multiply_adds'] / 1e6:.0f} million multiply-adds, "
         f"{results['of_these_depthwise'] / 1e6:.0f} million of them in depthwise convolutions. One core's int8 peak, "
-        "registers only, in 10^9 multiply-adds a second: "
+        "registers only, in 10^9 multiply-adds a second at best: "
         + ", ".join(f"{name} {rate:.0f}" for name, rate in machine["int8_peak_gmacs"].items()) + ".",
         "",
-        "Ratio: ours divided by the other, of medians; in brackets of the shortest times. A target is for one thread.",
+        "Ratio: ours divided by the other, of medians; in brackets of the shortest times. A target is for one thread. The share of "
+        "the peak is of the peak in the same turns.",
         "",
         "| against | threads | ours | other | ratio | target | aim | |",
         "|---|---|---|---|---|---|---|---|",

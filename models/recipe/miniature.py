@@ -95,9 +95,10 @@ def make(folder: Path) -> None:
 
 
 def one_network(bundle: Path, environment: dict) -> None:
-    """From the bundle on: its grounder alone is written anew, then its decoder, and the other networks stay as they are."""
+    """From the bundle on: its grounder alone is written anew, then its decoder, then none, and the other networks stay as they
+    are."""
     subprocess.run([str(HERE / "run"), "thaw", "--force"], check=True, env=environment)
-    for role, constants in (("ground", "ground"), ("decoder", "check")):
+    for role, constants in (("ground", "ground"), ("decoder", "check"), ("manifest", "check")):
         others = {path: path.read_bytes() for path in bundle.glob("*.onnx") if path.name != f"{role}.onnx"}
         for words in (["calibrate", "--only", constants], ["export", "--only", role]):
             subprocess.run([str(HERE / "run"), *words], check=True, env=environment)

@@ -224,6 +224,9 @@ pub struct Calibration {
     /// How words are checked one by one. Needs a decoder; without it `check` goes by the cosine alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<WordCheck>,
+    /// What a sentence must not name unless it is there. Needs `presence`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub things: Option<Things>,
 }
 
 /// `[calibration.presence]`: what a label names is in the picture with probability `sigmoid(scale * cosine + background *
@@ -240,6 +243,19 @@ pub struct Presence {
     /// Added to both.
     #[serde(deserialize_with = "fields::finite")]
     pub bias: f32,
+}
+
+/// `[calibration.things]`: the probability of a sentence that names such a word is multiplied by `sigmoid(l - least)`, where
+/// `l` is the log-odds that the word, as a label, is there by [`Presence`]; of several words the worst counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Things {
+    /// Words of one kind (animals, vehicles), at least two a kind, none blank.
+    #[serde(deserialize_with = "fields::kinds")]
+    pub kinds: Vec<Vec<String>>,
+    /// For each kind.
+    #[serde(deserialize_with = "fields::finites")]
+    pub least: Vec<f32>,
 }
 
 /// `[calibration.check]`: a sentence holds with probability `sigmoid(cosine_scale * cosine + cosine_bias) *

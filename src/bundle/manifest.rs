@@ -154,8 +154,21 @@ impl Manifest {
             let cause = format!("has a patch grid of {rows} x {columns}, which is not {} patches", patches.count);
             return Some((cause, "set [patches] count to the product of grid"));
         }
+        let calibration = document.calibration.as_ref();
+        if let Some(things) = calibration.and_then(|calibration| calibration.things.as_ref()) {
+            if things.kinds.len() != things.least.len() {
+                let (kinds, least) = (things.kinds.len(), things.least.len());
+                let cause =
+                    format!("gives least {least} numbers in [calibration.things], where there are {kinds} kinds");
+                return Some((cause, "give one number for each kind"));
+            }
+            if calibration.is_some_and(|calibration| calibration.presence.is_none()) {
+                let cause = "has [calibration.things] but no [calibration.presence]".into();
+                return Some((cause, "add it, or leave the things out: presence says when a word is there"));
+            }
+        }
         if let (Some(check), Some(patches)) =
-            (document.calibration.as_ref().and_then(|calibration| calibration.check.as_ref()), &document.patches)
+            (calibration.and_then(|calibration| calibration.check.as_ref()), &document.patches)
             && check.blank.len() != patches.width
         {
             let cause =

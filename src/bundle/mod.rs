@@ -36,7 +36,7 @@ mod trust;
 mod version;
 
 pub use document::{
-    Calibration, Document, Embedding, FileEntry, PatchGrid, PictureInput, Presence, Role, Speaker, TextInput,
+    Calibration, Document, Embedding, FileEntry, PatchGrid, PictureInput, Presence, Role, Speaker, TextInput, Things,
     TowerFilter, TowerRule, WordCheck,
 };
 #[cfg(feature = "sign")]

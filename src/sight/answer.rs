@@ -25,8 +25,8 @@ pub struct Label {
 pub struct Caption {
     /// The sentence.
     pub caption: String,
-    /// Probability that the picture supports the sentence, by the cosine of their embeddings alone; where the bundle has
-    /// no text tower, `exp(log_probability)`.
+    /// Probability that the picture supports the sentence, by the cosine of their embeddings and the things that it names;
+    /// where the bundle has no text tower, `exp(log_probability)`.
     pub score: f32,
     /// Mean log-probability of the sentence's tokens.
     pub log_probability: f32,

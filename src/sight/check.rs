@@ -11,8 +11,14 @@ use super::wording::{Worded, Wording};
 impl Looker {
     /// Checks a sentence against a picture: whether the two are about the same thing, by the cosine of their embeddings,
     /// and, where the bundle has a decoder and `[calibration.check]`, whether each word of a known kind is the one that
-    /// the speaker would have chosen. Words count only among the first 32 tokens.
+    /// the speaker would have chosen. Words count only among the first 32 tokens. Where the bundle has
+    /// `[calibration.things]`, a thing that is not there counts wherever it is named.
     pub fn check(&self, view: &View, sentence: &str) -> Result<Support> {
+        let (support, things) = (self.without_things(view, sentence)?, self.things(view, sentence)?);
+        Ok(Support::of(support.score * things, support.cosine))
+    }
+
+    fn without_things(&self, view: &View, sentence: &str) -> Result<Support> {
         let cosine = cosine(&view.embedding, &self.embed_text(sentence)?);
         let check = self.calibration()?.check.as_ref().filter(|_| self.bundle.has(Role::Decoder));
         let (Some(check), Some(patches)) = (check, &view.patches) else { return self.support(cosine) };

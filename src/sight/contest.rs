@@ -41,15 +41,20 @@ impl Contest {
 }
 
 impl Round<'_> {
+    /// The log-odds that what a label with this cosine names is there; `None` where the bundle does not say.
+    pub(super) fn odds(&self, label: f32) -> Option<f32> {
+        let usual = self.background.iter().sum::<f32>() / self.background.len().max(1) as f32;
+        self.rules.presence.map(|presence| presence.scale * label + presence.background * usual + presence.bias)
+    }
+
     /// The labels' shares by their cosines, and that of none of them. Together they are 1.
     pub(super) fn shares(&self, labels: &[f32]) -> (Vec<f32>, f32) {
-        let Some(presence) = self.rules.presence else {
+        let best = labels.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let Some(odds) = self.odds(best) else {
             let none: Vec<f32> = self.background.iter().copied().chain([self.rules.none_bias]).collect();
             return softmax(labels, &none, self.rules.temperature);
         };
-        let best = labels.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let usual = self.background.iter().sum::<f32>() / self.background.len().max(1) as f32;
-        let there = sigmoid(presence.scale * best + presence.background * usual + presence.bias);
+        let there = sigmoid(odds);
         let (mut shares, _) = softmax(labels, &[], self.rules.temperature);
         shares.iter_mut().for_each(|share| *share *= there);
         (shares, 1.0 - there)

@@ -37,6 +37,8 @@ mod self_test;
 #[cfg(feature = "engine")]
 mod speak;
 #[cfg(feature = "engine")]
+mod things;
+#[cfg(feature = "engine")]
 mod view;
 #[cfg(feature = "engine")]
 mod wording;

@@ -50,7 +50,8 @@ impl Looker {
         let mut answer =
             Caption { score: log_probability.exp(), log_probability, agreement: None, samples: vec![], caption };
         let Some(words) = words else { return Ok(answer) };
-        answer.score = self.support(cosine(&view.embedding, &words))?.score;
+        let things = self.things(view, &answer.caption)?;
+        answer.score = self.support(cosine(&view.embedding, &words))?.score * things;
         if options.samples > 0 {
             answer.samples = self.samples(view, options)?;
             let mut sum = 0.0;

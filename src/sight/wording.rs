@@ -101,7 +101,7 @@ pub(super) fn read(tokenizer: &Tokenizer, sentence: &str) -> Result<Vec<u32>> {
 }
 
 /// Lower case without punctuation.
-fn plain(sentence: &str) -> String {
+pub(super) fn plain(sentence: &str) -> String {
     let kept = |c: char| if c.is_ascii_alphanumeric() || c == '\'' { c } else { ' ' };
     let spaced: String = sentence.to_lowercase().chars().map(kept).collect();
     spaced.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -144,7 +144,8 @@ fn calibrated() -> String {
     let parts = format!(
         "check_bias = -3.0\n\n[calibration.presence]\nscale = 20.0\nbackground = -25.0\nbias = -1.0\n\n\
          [calibration.check]\ncosine_scale = 17.0\ncosine_bias = -3.6\nchoice = 0.6\ngain = 0.4\nbias = 3.5\n\
-         blank = [{blank}]\nkinds = [[\"red\", \"blue\"], [\"two\", \"three\"]]\n"
+         blank = [{blank}]\nkinds = [[\"red\", \"blue\"], [\"two\", \"three\"]]\n\n\
+         [calibration.things]\nkinds = [[\"dog\", \"cat\"]]\nleast = [-1.5]\n"
     );
     with("check_bias = -3.0\n", &parts)
 }
@@ -159,6 +160,8 @@ fn how_words_and_absent_labels_are_judged_is_optional_and_comes_back_from_toml()
     assert_eq!(calibration.presence.map(|p| (p.scale, p.background, p.bias)), Some((20.0, -25.0, -1.0)));
     let check = calibration.check.as_ref().expect("there is a check");
     assert_eq!((check.blank.len(), check.kinds.len(), check.gain), (192, 2, 0.4));
+    let things = calibration.things.as_ref().expect("there are things");
+    assert_eq!((things.kinds.len(), things.least.as_slice()), (1, &[-1.5][..]));
     let again = parse(&manifest.to_toml().expect("it can be written")).expect("it is sound");
     assert_eq!(again.document(), manifest.document());
 }
@@ -176,6 +179,11 @@ fn a_wrong_part_of_the_calibration_is_refused() {
     refused(&wrong("\"blue\"", "\" \""), &["a word is blank"], "");
     refused(&wrong("gain = 0.4\n", ""), &["gain"], "");
     refused(&wrong("background = -25.0", "background = inf"), &["not a finite number"], "");
+    refused(&wrong("least = [-1.5]", "least = [-1.5, 0.0]"), &["least 2 numbers"], "one number for each");
+    refused(&wrong("least = [-1.5]", "least = [inf]"), &["not a finite number"], "");
+    refused(&wrong("[\"dog\", \"cat\"]", "[\"dog\"]"), &["fewer than two words"], "");
+    let presence = "[calibration.presence]\nscale = 20.0\nbackground = -25.0\nbias = -1.0\n";
+    refused(&wrong(presence, ""), &["[calibration.things] but no [calibration.presence]"], "leave the things out");
 }
 
 #[test]

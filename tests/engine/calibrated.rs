@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::Path;
 
-use lookout::bundle::{Bundle, Calibration, MANIFEST_NAME, Manifest, Presence, WordCheck};
+use lookout::bundle::{Bundle, Calibration, MANIFEST_NAME, Manifest, Presence, Things, WordCheck};
 use lookout::engine::Options;
 use lookout::picture::Picture;
-use lookout::sight::{Looker, View};
+use lookout::sight::{Looker, SpeakOptions, View};
 use tempfile::TempDir;
 
 /// The default bundle, calibrated as `change` says, and the demo picture.
@@ -36,7 +36,8 @@ fn words_alone() -> WordCheck {
 
 #[test]
 fn a_word_that_the_picture_does_not_show_lowers_the_score_and_an_unknown_word_does_not() {
-    let (_folder, looker, view) = looking(|calibration| calibration.check = Some(words_alone()));
+    let (_folder, looker, view) =
+        looking(|calibration| (calibration.check, calibration.things) = (Some(words_alone()), None));
     let score = |sentence: &str| looker.check(&view, sentence).unwrap().score;
     let right = score("A dog sits next to a bicycle.");
     for wrong in ["A horse sits next to a bicycle.", "A bird sits next to a bicycle.", "A cow sits next to a bicycle."]
@@ -53,9 +54,40 @@ fn a_word_that_the_picture_does_not_show_lowers_the_score_and_an_unknown_word_do
 
 #[test]
 fn without_word_checks_the_cosine_alone_decides() {
-    let (_folder, looker, view) = looking(|calibration| calibration.check = None);
+    let (_folder, looker, view) = looking(|calibration| (calibration.check, calibration.things) = (None, None));
     let checked = looker.check(&view, "a dog sits next to a bicycle").unwrap();
     assert_eq!(checked, looker.support(checked.cosine).unwrap());
+}
+
+#[test]
+fn a_thing_that_is_not_there_takes_from_sentences_that_name_it_and_from_no_others() {
+    let kinds = vec![["dog", "horse"].map(str::to_owned).to_vec(), ["car", "bus"].map(str::to_owned).to_vec()];
+    let least = vec![-1.0, -3.0];
+    let (_folder, looker, view) = looking(|calibration| calibration.things = Some(Things { kinds, least }));
+    let (_other, without, _) = looking(|calibration| calibration.things = None);
+    let share = |sentence: &str| {
+        let [with, without] = [&looker, &without].map(|looker| looker.check(&view, sentence).unwrap());
+        assert_eq!(with.cosine, without.cosine);
+        with.score / without.score
+    };
+    // As by the label alone: its probability p is sigmoid(l), so sigmoid(l + 1) is to be expected.
+    let expected = |word: &str, least: f32| {
+        let p = looker.label(&view, &[word.to_owned()]).unwrap().labels[0].score;
+        1.0 / (1.0 + (1.0 / p - 1.0) * least.exp())
+    };
+    for (sentence, wanted) in [
+        ("A dog sits next to a bicycle.", expected("dog", -1.0)),
+        ("A horse sits next to a bicycle.", expected("horse", -1.0)),
+        ("a dog in front of a BUS", expected("dog", -1.0).min(expected("bus", -3.0))),
+        ("something sits next to a bicycle", 1.0),
+    ] {
+        assert!((share(sentence) - wanted).abs() < 1e-4, "{sentence}: {} not {wanted}", share(sentence));
+    }
+    assert!(share("A dog sits there.") > share("A horse sits there.") + 0.3);
+    let [with, without] = [&looker, &without].map(|looker| looker.caption(&view, &SpeakOptions::default()).unwrap());
+    assert_eq!(with.caption, without.caption);
+    assert!(with.caption.contains("dog"), "{}", with.caption);
+    assert!((with.score / without.score - expected("dog", -1.0)).abs() < 1e-4, "{} {}", with.score, without.score);
 }
 
 #[test]

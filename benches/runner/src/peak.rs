@@ -1,10 +1,13 @@
 //! What one core can do in int8 when nothing leaves the registers: multiply-adds a second of each instruction that the
 //! kernels are made of.
+//!
+//! Behind the line protocol a kernel's name stands for the role, `registers` for the model and a number of multiply-adds for
+//! the input: a run does as many, in turns with the engines, so that its share is a ratio of medians of the same moments.
 
 use std::hint::black_box;
 use std::time::Instant;
 
-use crate::serve::Fallible;
+use crate::serve::{Fallible, Loaded, Order};
 
 /// Independent sums, more than latency times issue width.
 const SUMS: usize = 12;
@@ -19,7 +22,7 @@ pub fn print(seconds: f64) -> Fallible<()> {
     while begin.elapsed().as_secs_f64() < seconds || best.contains(&0.0) {
         for (best, (_, multiply_adds, run)) in best.iter_mut().zip(&kinds) {
             let begin = Instant::now();
-            black_box(run(black_box(0x0102_0301)));
+            black_box(run(black_box(0x0102_0301), ROUNDS));
             let rate = (SUMS * ROUNDS * multiply_adds) as f64 / begin.elapsed().as_secs_f64();
             *best = best.max(rate);
         }
@@ -30,23 +33,42 @@ pub fn print(seconds: f64) -> Fallible<()> {
     Ok(())
 }
 
-/// Name, multiply-adds in one step of one sum, and the loop.
-type Kind = (&'static str, usize, fn(i32) -> i32);
+/// Name, multiply-adds in one step of one sum, and the loop of so many rounds.
+type Kind = (&'static str, usize, fn(i32, usize) -> i32);
+
+/// See the module.
+pub fn load(order: &Order) -> Fallible<Box<dyn Loaded>> {
+    let kind = kinds().into_iter().find(|kind| kind.0 == order.role);
+    let (_, multiply_adds, run) = kind.ok_or_else(|| format!("no micro-benchmark for {}", order.role))?;
+    let wanted: usize = order.input(0)?.parse()?;
+    Ok(Box::new(Registers { rounds: wanted.div_ceil(SUMS * multiply_adds), run }))
+}
+
+struct Registers {
+    rounds: usize,
+    run: fn(i32, usize) -> i32,
+}
+
+impl Loaded for Registers {
+    fn run(&mut self) -> Fallible<Vec<f32>> {
+        Ok(vec![black_box((self.run)(black_box(0x0102_0301), self.rounds)) as f32])
+    }
+}
 
 #[cfg(target_arch = "x86_64")]
 fn kinds() -> Vec<Kind> {
     let mut kinds: Vec<Kind> = Vec::new();
     if is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512f") {
         // SAFETY: the machine has the instructions.
-        kinds.push(("avx512-vnni", 64, |seed| unsafe { x86::zmm(seed) }));
+        kinds.push(("avx512-vnni", 64, |seed, rounds| unsafe { x86::zmm(seed, rounds) }));
     }
     if is_x86_feature_detected!("avxvnni") {
         // SAFETY: as above.
-        kinds.push(("avx-vnni", 32, |seed| unsafe { x86::ymm(seed) }));
+        kinds.push(("avx-vnni", 32, |seed, rounds| unsafe { x86::ymm(seed, rounds) }));
     }
     if is_x86_feature_detected!("avx2") {
         // SAFETY: as above.
-        kinds.push(("avx2", 32, |seed| unsafe { x86::avx2(seed) }));
+        kinds.push(("avx2", 32, |seed, rounds| unsafe { x86::avx2(seed, rounds) }));
     }
     kinds
 }
@@ -61,16 +83,16 @@ mod x86 {
     use std::arch::asm;
     use std::arch::x86_64::*;
 
-    use super::{ROUNDS, SUMS};
+    use super::SUMS;
 
     // In assembly, because the compiler would see that all products are the same.
 
     /// `vpdpbusd` on 512 bits.
     #[target_feature(enable = "avx512f,avx512vnni")]
-    pub fn zmm(seed: i32) -> i32 {
+    pub fn zmm(seed: i32, rounds: usize) -> i32 {
         let (a, b) = (_mm512_set1_epi32(seed), _mm512_set1_epi32(seed ^ 0x0101));
         let mut sums = [_mm512_setzero_si512(); SUMS];
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             for sum in &mut sums {
                 // SAFETY: one instruction on registers.
                 unsafe {
@@ -84,10 +106,10 @@ mod x86 {
 
     /// `vpdpbusd` on 256 bits.
     #[target_feature(enable = "avx2,avxvnni")]
-    pub fn ymm(seed: i32) -> i32 {
+    pub fn ymm(seed: i32, rounds: usize) -> i32 {
         let (a, b) = (_mm256_set1_epi32(seed), _mm256_set1_epi32(seed ^ 0x0101));
         let mut sums = [_mm256_setzero_si256(); SUMS];
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             for sum in &mut sums {
                 // SAFETY: one instruction on registers.
                 unsafe {
@@ -101,10 +123,10 @@ mod x86 {
 
     /// `pmaddubsw`, `pmaddwd` and an addition, which take the place of `vpdpbusd`.
     #[target_feature(enable = "avx2")]
-    pub fn avx2(seed: i32) -> i32 {
+    pub fn avx2(seed: i32, rounds: usize) -> i32 {
         let (a, b, ones) = (_mm256_set1_epi32(seed), _mm256_set1_epi32(seed ^ 0x0101), _mm256_set1_epi16(1));
         let mut sums = [_mm256_setzero_si256(); SUMS];
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             for sum in &mut sums {
                 // SAFETY: three instructions on registers.
                 unsafe {

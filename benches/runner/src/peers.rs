@@ -1,5 +1,5 @@
-//! `peers tract|rten THREADS`: another engine behind the line protocol, or `peers peak SECONDS`: what one core of this
-//! machine can do in int8.
+//! `peers tract|rten THREADS`: another engine behind the line protocol; `peers registers 1`: what one core of this machine can
+//! do in int8, behind the same; `peers peak SECONDS`: the best of that.
 
 mod peak;
 #[cfg(feature = "rten")]
@@ -16,7 +16,8 @@ fn main() -> Fallible<()> {
         ["tract", threads] => serve::serve(threads.parse()?, tract::load),
         #[cfg(feature = "rten")]
         ["rten", threads] => serve::serve(threads.parse()?, rten::load),
+        ["registers", threads] => serve::serve(threads.parse()?, peak::load),
         ["peak", seconds] => peak::print(seconds.parse()?),
-        _ => Err("usage: peers tract|rten THREADS, or peers peak SECONDS".into()),
+        _ => Err("usage: peers tract|rten|registers THREADS, or peers peak SECONDS".into()),
     }
 }

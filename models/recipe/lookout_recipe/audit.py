@@ -23,6 +23,7 @@ from .features import arrays
 from .patch import Views
 from .paths import SEED, WORK, record
 from .swaps import COLOURS, checks, lists, words
+from .things import Things
 from .wording import Wording, product
 from .words import END, START, speaker_tokenizer
 
@@ -170,14 +171,16 @@ def main() -> None:
         "brightness edges": [round(float(e)) for e in edges],
     }
 
-    section = json.loads((WORK / "calibration.json").read_text())["check"]
+    calibrated = json.loads((WORK / "calibration.json").read_text())
+    section, things = calibrated["check"], Things(text, pictures, calibrated["presence"])
     weights = torch.tensor([section[n] for n in ("cosine_scale", "cosine_bias", "choice", "gain", "bias")])
     wording = Wording(speaker, torch.tensor(section["blank"]))
 
     def scores(i: int, sentences: list[str]) -> torch.Tensor:
         """Cosine and score of `check` `[S, 2]`."""
         cosines = (embed_texts(text, encode(sentences)) @ pictures[i])[:, None]
-        return torch.cat([cosines, product(torch.cat([cosines, wording.signals(seen(i), sentences)], 1), weights)[:, None]], 1)
+        there = torch.tensor([[things.there(s, i)] for s in sentences])
+        return torch.cat([cosines, product(torch.cat([cosines, wording.signals(seen(i), sentences), there], 1), weights)[:, None]], 1)
 
     odd = range(1, len(rows), 2)
     right = defaultdict(list)

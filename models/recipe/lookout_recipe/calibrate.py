@@ -3,7 +3,8 @@ the odd ones can be measured.
 
 label  what is in the picture against what is not, and which of several labels it is (see `presence`)
 find   true captions against captions of other pictures, by the cosine alone
-check  the same and sentences wrong in one word, by the cosine and the words (see `wording`)
+check  the same and sentences wrong in one word, by the cosine, the words (see `wording`) and the things that they name
+       (see `things`)
 ground boxes that are right (IoU 0.5 with a box of the phrase) against wrong ones and phrases of other pictures
 """
 
@@ -19,6 +20,7 @@ from .export import SIZE, TEMPLATES, trained
 from .features import arrays
 from .patch import Views, corners, iou_and_giou
 from .paths import SEED, WORK, record
+from .things import Things
 
 
 def logistic(values: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
@@ -77,18 +79,25 @@ def ground(head, text, grounder, view, rows) -> tuple[dict, dict]:
     return {"ground_scale": round(slope, 5), "ground_bias": round(offset, 5)}, judged((slope * values + offset).sigmoid(), truth)
 
 
-def words(head, text, speaker, view, pictures) -> tuple[dict, dict]:
-    """The manifest's section about the words of sentences, and how well its constants do."""
-    section, p, kinds = wording.fit(head, text, speaker, view, pictures)
-    report = {}
+def words(head, text, speaker, view, pictures, presence: dict) -> tuple[dict, dict]:
+    """The manifest's sections about the words of sentences and the things that they name, and how well their constants do."""
+    known = Things(text, pictures, presence)
+    section, p, kinds = wording.fit(head, text, speaker, view, pictures, known)
+    report = {"things": known.report()}
     for name, wrong in {"check other": 0, "check swapped": -1}.items():
         some = (kinds == 1) | (kinds == wrong)
         report[name] = judged(p[some], kinds[some] == 1)
-    return section, report
+    return {"check": section, "things": known.section()}, report
 
 
 def fitted(section: dict) -> dict:
     return {name: value for name, value in section.items() if name not in ("blank", "kinds")}
+
+
+def among_others(kept, found: dict, fits: dict) -> None:
+    """Keeps these constants beside those that are there."""
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | found))
+    record("calibrate", **{name: fitted(part) if isinstance(part, dict) else part for name, part in found.items()}, fits=fits)
 
 
 @torch.inference_mode()
@@ -100,13 +109,10 @@ def main(only: str | None) -> None:
         raise SystemExit(f"--only {only} needs the other constants in {kept}: run `thaw`, or `calibrate` without it")
     if only == "ground":
         found, report = ground(head, text, grounder, view, rows)
-        kept.write_text(json.dumps(json.loads(kept.read_text()) | found))
-        return record("calibrate", **found, fits={"ground": report})
+        return among_others(kept, found, {"ground": report})
     pictures = embed_pictures(head, arrays("flickr8k/dev", 0)[0])
     if only == "check":
-        found, report = words(head, text, speaker, view, pictures)
-        kept.write_text(json.dumps(json.loads(kept.read_text()) | {"check": found}))
-        return record("calibrate", check=fitted(found), fits=report)
+        return among_others(kept, *words(head, text, speaker, view, pictures, json.loads(kept.read_text())["presence"]))
     even = range(0, len(rows), 2)
     result, report = {}, {}
 
@@ -136,13 +142,14 @@ def main(only: str | None) -> None:
     result |= found
     result["presence"] = {n: round(v, 5) for n, v in zip(("scale", "background", "bias"), w.tolist(), strict=True)}
 
-    result["check"], of_words = words(head, text, speaker, view, pictures)
+    found, of_words = words(head, text, speaker, view, pictures, result["presence"])
+    result |= found
     kept.write_text(json.dumps(result))
-    short = {name: value for name, value in result.items() if name not in ("background", "check")}
-    record("calibrate", **short, check=fitted(result["check"]), fits=report | of_words)
+    short = {name: value for name, value in result.items() if name not in ("background", "check", "things")}
+    record("calibrate", **short, check=fitted(result["check"]), things=fitted(result["things"]), fits=report | of_words)
 
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description="probabilities")
-    options.add_argument("--only", choices=["ground", "check"], help="the grounder's, or those of words; the others stay as they are in calibration.json")
+    options.add_argument("--only", choices=["ground", "check"], help="the grounder's, or those of words and things; the others stay as they are in calibration.json")
     main(**vars(options.parse_args()))

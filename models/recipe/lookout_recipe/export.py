@@ -152,7 +152,7 @@ def untrained():
 def main(random: bool = False, only: str | None = None) -> None:
     body, head, text, speaker, grounder = untrained() if random else trained()
     BUNDLE.mkdir(parents=True, exist_ok=True)
-    if not random and only != "ground":
+    if not random and only not in ("ground", "manifest"):
         body, head, text, speaker = balance(body, head, text, speaker, SIZE)
     graphs = {
         "image": lambda stock: image_graph(body, head, stock),
@@ -160,7 +160,7 @@ def main(random: bool = False, only: str | None = None) -> None:
         "decoder": lambda stock: decoder_graph(speaker, stock),
         "ground": lambda stock: ground_graph(grounder, stock),
     }
-    for role in [only] if only else graphs:
+    for role in {None: [*graphs], "manifest": []}.get(only, [only]):
         for stock, folder in ((False, BUNDLE), (True, TWINS)):
             graphs[role](stock).save(folder / f"{role}.onnx")
     (BUNDLE / "tokenizer.json").write_text(json.dumps(json.loads(tokenizer().to_str()), ensure_ascii=False, separators=(",", ":")))
@@ -189,7 +189,7 @@ def write_manifest(speaker: Speaker) -> None:
     lines = [
         "format = 1",
         'name = "lookout"',
-        'version = "3.4"',
+        'version = "3.5"',
         'licence = "Non-commercial research and education (trained on Flickr8k, Flickr30k-Entities, DAQUAR and pictures of ImageNet and VOC)"',
         f'distilled_from = {quote(["EfficientNet-Lite2 (ImageNet-1k, Apache-2.0)", "all-MiniLM-L6-v2 (Apache-2.0)"])}',
         "",
@@ -227,5 +227,5 @@ def write_manifest(speaker: Speaker) -> None:
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description="the bundle, from the checkpoints")
     options.add_argument("--random", action="store_true", help="random weights in the same form")
-    options.add_argument("--only", choices=[role for role, (_, form) in FILES.items() if form == "int8"], help="this network; the others stay as they are in the bundle")
+    options.add_argument("--only", choices=[*(role for role, (_, form) in FILES.items() if form == "int8"), "manifest"], help="this network, or none and the manifest alone; the others stay as they are in the bundle")
     main(**vars(options.parse_args()))

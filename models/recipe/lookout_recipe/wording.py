@@ -3,7 +3,8 @@
 Words come in kinds (colours, counts, animals, ...: see `swaps.lists`). At each word of a kind the speaker chooses among
 the kind's words. `choice` is the least log-probability that it gives a word of the sentence, `gain` the least that the
 picture adds to one: the same less what it gives without a picture. Without means that every patch token is the mean one.
-A sentence holds with probability sigmoid(scale * cosine + bias) * sigmoid(choice * c + gain * g + b).
+A sentence holds with probability sigmoid(scale * cosine + bias) * sigmoid(choice * c + gain * g + b), times that of the
+things that it names being there (see `things`).
 """
 
 import random
@@ -54,8 +55,8 @@ class Wording:
 
 
 def product(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    """`x` `[S, 3]`: cosine, choice, gain."""
-    return (w[0] * x[:, 0] + w[1]).sigmoid() * (w[2] * x[:, 1] + w[3] * x[:, 2] + w[4]).sigmoid()
+    """`x` `[S, 4]`: cosine, choice, gain, and the probability of the things."""
+    return (w[0] * x[:, 0] + w[1]).sigmoid() * (w[2] * x[:, 1] + w[3] * x[:, 2] + w[4]).sigmoid() * x[:, 3]
 
 
 @torch.inference_mode(False)
@@ -78,9 +79,9 @@ def likeliest(x: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor) -> tor
 
 
 @torch.inference_mode()
-def fit(head, text, speaker, view, pictures: torch.Tensor):
-    """On the even pictures of Flickr8k dev: the manifest's section, then signals `[S, 3]` and class (1 true, 0 another
-    picture's, -1 one word swapped) of what was fitted on. `view` and `pictures` are the maps and embeddings of all."""
+def fit(head, text, speaker, view, pictures: torch.Tensor, things):
+    """On the even pictures of Flickr8k dev: the manifest's section, then probability and class (1 true, 0 another picture's,
+    -1 one word swapped) of each sentence that was fitted on. `view` and `pictures` are the maps and embeddings of all."""
     dice, rows = random.Random(SEED), checks()
     even = range(0, len(rows), 2)
     blank = torch.cat([head.patches(*view.take([i])).mean(1) for i in even]).mean(0)
@@ -92,7 +93,8 @@ def fit(head, text, speaker, view, pictures: torch.Tensor):
         foreign = dice.sample(other["captions"], EACH)
         sentences = some + wrong + foreign
         cosines = embed_texts(text, encode(sentences)) @ pictures[i]
-        signals.append(torch.cat([cosines[:, None], wording.signals(head.patches(*view.take([i])), sentences)], 1))
+        there = torch.tensor([things.there(s, i) for s in sentences])
+        signals.append(torch.cat([cosines[:, None], wording.signals(head.patches(*view.take([i])), sentences), there[:, None]], 1))
         kinds += [1] * len(some) + [-1] * len(wrong) + [0] * len(foreign)
     x, kinds = torch.cat(signals), torch.tensor(kinds)
     weight = torch.where(kinds == 1, 1.0 / (kinds == 1).sum(), torch.where(kinds == 0, 0.5 / (kinds == 0).sum(), 0.5 / (kinds == -1).sum()))
