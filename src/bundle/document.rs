@@ -324,6 +324,10 @@ pub struct Speaker {
     /// by words are put into order again; `0..=100`. 0, as without it: they cannot be. More needs the role `text`.
     #[serde(default, deserialize_with = "fields::weight", skip_serializing_if = "is_zero")]
     pub rerank_weight: f32,
+    /// Names of things, as labels: where a caption is not supported by the picture, it is called by the one of these that is
+    /// surely there. At most 1,000, none blank. They need the role `text`.
+    #[serde(default, deserialize_with = "fields::names", skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
     /// Layers of the decoder.
     #[serde(deserialize_with = "fields::layers")]
     pub layers: usize,

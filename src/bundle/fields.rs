@@ -233,6 +233,19 @@ pub(super) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String
     if text.trim().is_empty() { Err(D::Error::custom("it is blank")) } else { Ok(text) }
 }
 
+/// At most 1,000 names, none blank.
+pub(super) fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    const MOST: usize = 1_000;
+    let names = Vec::<String>::deserialize(deserializer)?;
+    match names.iter().any(|name| name.trim().is_empty()) {
+        true => Err(D::Error::custom("a name is blank")),
+        false if names.len() > MOST => {
+            Err(D::Error::custom(format!("there are {} names, at most {MOST}", names.len())))
+        }
+        false => Ok(names),
+    }
+}
+
 /// At least one prompt template, each with one `{}` where the label goes.
 pub(super) fn templates<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let templates = Vec::<String>::deserialize(deserializer)?;

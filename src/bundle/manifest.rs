@@ -187,6 +187,12 @@ impl Manifest {
                 "leave it out: sentences cannot be compared with pictures without a text tower",
             ));
         }
+        if document.speaker.as_ref().is_some_and(|speaker| !speaker.names.is_empty()) && !has(Role::Text) {
+            return Some((
+                "has names in [speaker] but no file of the role text".into(),
+                "leave them out: names cannot be compared with pictures without a text tower",
+            ));
+        }
         let entries: Vec<&FileEntry> = document.files.values().chain(&document.check).collect();
         let clash =
             |a: &&FileEntry| entries.iter().any(|b| a.path == b.path && (a.sha256, a.bytes) != (b.sha256, b.bytes));

@@ -14,8 +14,10 @@ use super::session::Session;
   lookout caption cat.jpg
   lookout caption cat.jpg --samples 5 --json
 
-The score is the probability that the picture supports the caption. With --samples the agreement says
-whether the model would say much the same again: a low one hints at a made-up caption.")]
+The score is the probability that the picture supports the caption. Where it does not support what the
+model says, the picture is called by the name of a thing that is surely there, if there is one. With
+--samples the agreement says whether the model would say much the same again: a low one hints at a
+made-up caption.")]
 pub(super) struct Caption {
     /// Picture file, file:// URI, or - for standard input
     picture: PictureArg,
@@ -38,6 +40,9 @@ impl Caption {
         let answer = session.looker.caption(&session.view, &options)?;
         session.reply(console, "caption", &answer, || {
             let mut text = format!("{}\n  score {:.2}", answer.caption, answer.score);
+            if let Some(said) = &answer.instead_of {
+                text += &format!(", instead of \"{said}\"");
+            }
             if let Some(agreement) = answer.agreement {
                 text += &format!(", agreement {agreement:.2} with {} samples:\n", answer.samples.len());
                 text += &answer.samples.iter().map(|said| format!("    {said}\n")).collect::<String>();

@@ -36,7 +36,7 @@ struct Checked {
     own: Option<Own>,
 }
 
-/// A caption of the bundle's own. Its `score` is the support's.
+/// A sentence of the bundle's own. Its `score` is the support's.
 #[derive(Serialize)]
 struct Own {
     caption: String,
@@ -52,7 +52,8 @@ impl Check {
             Some(_) => None,
             None => {
                 let options = SpeakOptions { samples: self.samples, ..SpeakOptions::default() };
-                let Caption { caption, agreement, samples, .. } = looker.caption(view, &options)?;
+                let Caption { caption, instead_of, agreement, samples, .. } = looker.caption(view, &options)?;
+                let caption = instead_of.unwrap_or(caption);
                 Some(Own { caption, agreement, samples })
             }
         };

@@ -21,16 +21,19 @@ pub struct Label {
 }
 
 /// A sentence about a picture, and how far to trust it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Caption {
-    /// The sentence.
+    /// The sentence; or, where the picture does not support it, what the picture is called in its place.
     pub caption: String,
-    /// Probability that the picture supports the sentence, by the cosine of their embeddings and the things that it names;
+    /// Probability that the picture supports the caption: of a sentence by the cosine of their embeddings and the things that it names;
     /// where the bundle has no text tower, `exp(log_probability)`.
     pub score: f32,
+    /// The sentence in whose place the picture was called by a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<String>,
     /// Mean log-probability of the sentence's tokens.
     pub log_probability: f32,
-    /// Mean cosine of the caption's text embedding with those of the sampled captions, `-1..=1`. A caption that the
+    /// Mean cosine of the sentence's text embedding with those of the sampled captions, `-1..=1`. A caption that the
     /// speaker would not say twice is more likely made up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreement: Option<f32>,

@@ -8,6 +8,9 @@ use super::looker::{Looker, cosine, lazily, sigmoid};
 use super::view::View;
 use super::wording::{Worded, Wording};
 
+/// The least score of what counts as supported.
+pub(super) const SUPPORTED: f32 = 0.5;
+
 impl Looker {
     /// Checks a sentence against a picture: whether the two are about the same thing, by the cosine of their embeddings,
     /// and, where the bundle has a decoder and `[calibration.check]`, whether each word of a known kind is the one that
@@ -42,7 +45,7 @@ impl Looker {
 
 impl Support {
     fn of(score: f32, cosine: f32) -> Self {
-        Self { supported: score >= 0.5, score, cosine }
+        Self { supported: score >= SUPPORTED, score, cosine }
     }
 }
 

@@ -5,7 +5,8 @@ use crate::engine::{Decoder, Options, Patches};
 use crate::text::{Decoding, MAX_TEXT_BYTES, Spoken, Tokenizer, beam, candidates, greedy, sample};
 use crate::{Code, Error, Result};
 
-use super::answer::{Answer, Caption};
+use super::answer::{Answer, Caption, Label};
+use super::check::SUPPORTED;
 use super::looker::{Looker, cosine, lazily};
 use super::view::View;
 
@@ -32,7 +33,8 @@ pub struct SpeakOptions {
 
 impl Looker {
     /// Says what is in the picture in one sentence. Where the bundle says so, the sentences of the beam search are embedded,
-    /// and the cosine of each with the picture counts beside the speaker's own score.
+    /// and the cosine of each with the picture counts beside the speaker's own score. Where the picture does not support what
+    /// is said, it is called by the one of the bundle's names that is surely there, if one is.
     pub fn caption(&self, view: &View, options: &SpeakOptions) -> Result<Caption> {
         if options.samples > MAX_SAMPLES {
             let message = format!("{} samples are too many (at most {MAX_SAMPLES})", options.samples);
@@ -47,8 +49,7 @@ impl Looker {
             self.sentence(voice, voice.speak(view, &[voice.start], &decoding)?)?
         };
         let log_probability = mean_log_probability(&spoken, decoding.max_tokens);
-        let mut answer =
-            Caption { score: log_probability.exp(), log_probability, agreement: None, samples: vec![], caption };
+        let mut answer = Caption { score: log_probability.exp(), log_probability, caption, ..Caption::default() };
         let Some(words) = words else { return Ok(answer) };
         let things = self.things(view, &answer.caption)?;
         answer.score = self.support(cosine(&view.embedding, &words))?.score * things;
@@ -61,7 +62,22 @@ impl Looker {
             }
             answer.agreement = Some(sum / answer.samples.len() as f32);
         }
+        if answer.score < SUPPORTED
+            && let Some(name) = self.name(view)?
+        {
+            answer.instead_of = Some(std::mem::replace(&mut answer.caption, name.label));
+            answer.score = name.score;
+        }
         Ok(answer)
+    }
+
+    /// The one of the bundle's names that is surely there.
+    fn name(&self, view: &View) -> Result<Option<Label>> {
+        let names = self.bundle.manifest().speaker().map_or(&[][..], |speaker| &speaker.names);
+        if names.is_empty() {
+            return Ok(None);
+        }
+        Ok(self.label(view, names)?.labels.into_iter().next().filter(|name| name.score >= SUPPORTED))
     }
 
     /// Answers a question about the picture. Of a question only the first 32 tokens are read; the rest is cut off with a

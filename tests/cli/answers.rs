@@ -69,7 +69,9 @@ fn open(path: &Path) -> lookout::picture::Picture {
 fn a_caption_that_fits_the_picture_better_wins_where_the_bundle_says_so() {
     let weighing = |weight: f64| {
         changed_bundle(|_, manifest| {
-            manifest["speaker"].as_table_mut().unwrap().insert("cosine_weight".into(), weight.into());
+            let speaker = manifest["speaker"].as_table_mut().unwrap();
+            speaker.insert("cosine_weight".into(), weight.into());
+            speaker.remove("names");
         })
     };
     // The score rises with the cosine of sentence and picture.
@@ -86,6 +88,36 @@ fn a_caption_that_fits_the_picture_better_wins_where_the_bundle_says_so() {
     let (never, always) = (scores(0.0), scores(100.0));
     assert!(always.iter().zip(&never).all(|(always, never)| always >= never), "{always:?} {never:?}");
     assert_ne!(always, never, "it makes no difference");
+}
+
+#[test]
+fn what_would_not_hold_is_shown_as_what_a_name_stands_for() {
+    let doubting = changed_bundle(|_, manifest| {
+        let strict = toml::toml! {
+            kinds = [["dog", "dogs"]]
+            least = [50.0]
+        };
+        manifest["calibration"].as_table_mut().unwrap().insert("things".into(), strict.into());
+    });
+    let asked = |task: &str, options: &[&str]| {
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo.jpg");
+        let bundle = doubting.path().to_str().unwrap();
+        lookout([task, demo.to_str().unwrap(), "--bundle", bundle].iter().chain(options)).good()
+    };
+    let answer = asked("caption", &["--json"]).json();
+    let (name, sentence) = (answer["caption"].as_str().unwrap(), answer["instead_of"].as_str().unwrap());
+    assert!(name == "a dog" || name == "a bicycle", "{answer}");
+    assert!(sentence.contains("dog is"), "{answer}");
+    assert!(answer["score"].as_f64().unwrap() >= 0.5, "{answer}");
+    let shown = asked("caption", &[]).out;
+    assert!(shown.starts_with(&format!("{name}\n  score 0.")), "{shown}");
+    assert!(shown.ends_with(&format!(", instead of \"{sentence}\"\n")), "{shown}");
+    let checked = asked("check", &["--samples", "1", "--json"]).json();
+    assert_eq!(
+        (&checked["caption"], &checked["supported"]),
+        (&sentence.into(), &false.into()),
+        "what it said is checked"
+    );
 }
 
 #[test]

@@ -133,6 +133,7 @@ impl ScriptedDesk {
                     caption,
                     score: 0.5,
                     log_probability: -0.5,
+                    instead_of: None,
                     agreement: None,
                     samples: Vec::new(),
                 })

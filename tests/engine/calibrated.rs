@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use lookout::bundle::{Bundle, Calibration, MANIFEST_NAME, Manifest, Presence, Things, WordCheck};
+use lookout::bundle::{Bundle, Calibration, Document, MANIFEST_NAME, Manifest, Presence, Things, WordCheck};
 use lookout::engine::Options;
 use lookout::picture::Picture;
 use lookout::sight::{Looker, SpeakOptions, View};
@@ -12,6 +12,11 @@ use tempfile::TempDir;
 
 /// The default bundle, calibrated as `change` says, and the demo picture.
 fn looking(change: impl FnOnce(&mut Calibration)) -> (TempDir, Looker, View) {
+    changed(|document| change(document.calibration.as_mut().unwrap()))
+}
+
+/// The default bundle with a changed manifest, and the demo picture.
+fn changed(change: impl FnOnce(&mut Document)) -> (TempDir, Looker, View) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (from, folder) = (root.join("models/default"), TempDir::new().unwrap());
     for file in fs::read_dir(&from).unwrap() {
@@ -20,7 +25,7 @@ fn looking(change: impl FnOnce(&mut Calibration)) -> (TempDir, Looker, View) {
     }
     let manifest = Manifest::from_bytes(&fs::read(from.join(MANIFEST_NAME)).unwrap(), "default").unwrap();
     let mut document = manifest.document().clone();
-    change(document.calibration.as_mut().unwrap());
+    change(&mut document);
     fs::write(folder.path().join(MANIFEST_NAME), Manifest::new(&document).unwrap().to_toml().unwrap()).unwrap();
     let looker = Looker::open(Bundle::open(folder.path()).unwrap(), Options::default()).unwrap();
     let view = looker.look(&Picture::open(&root.join("models/demo.jpg")).unwrap()).unwrap();
@@ -88,6 +93,30 @@ fn a_thing_that_is_not_there_takes_from_sentences_that_name_it_and_from_no_other
     assert_eq!(with.caption, without.caption);
     assert!(with.caption.contains("dog"), "{}", with.caption);
     assert!((with.score / without.score - expected("dog", -1.0)).abs() < 1e-4, "{} {}", with.score, without.score);
+}
+
+#[test]
+fn what_a_picture_does_not_support_is_not_said_where_a_name_is_surely_there() {
+    let said = |names: &[&str], least: f32| {
+        let (_folder, looker, view) = changed(|document| {
+            document.speaker.as_mut().unwrap().names = names.iter().map(|name| (*name).to_owned()).collect();
+            let kinds = vec![["dog", "dogs"].map(str::to_owned).to_vec()];
+            document.calibration.as_mut().unwrap().things = Some(Things { kinds, least: vec![least] });
+        });
+        let label = names.first().map(|name| looker.label(&view, &[(*name).to_owned()]).unwrap().labels[0].score);
+        (looker.caption(&view, &SpeakOptions { samples: 2, ..SpeakOptions::default() }).unwrap(), label)
+    };
+    // With so much asked of dogs no sentence that names one is supported.
+    let (sentence, _) = said(&[], 50.0);
+    assert!(sentence.caption.contains("dog") && sentence.score < 0.01, "{sentence:?}");
+    let (named, label) = said(&["a dog", "an aeroplane"], 50.0);
+    assert_eq!((named.caption.as_str(), named.instead_of.as_ref()), ("a dog", Some(&sentence.caption)));
+    assert!(named.score >= 0.5 && named.score <= label.unwrap(), "{named:?} {label:?}");
+    assert_eq!((named.log_probability, named.agreement), (sentence.log_probability, sentence.agreement));
+    assert_eq!(said(&["an aeroplane"], 50.0).0, sentence, "what is not there is no name");
+    let (supported, _) = said(&["a dog"], -50.0);
+    assert_eq!((&supported.caption, supported.instead_of), (&sentence.caption, None));
+    assert!(supported.score > 0.5);
 }
 
 #[test]

@@ -168,6 +168,7 @@ impl TestDesk {
                 caption: seen.to_owned(),
                 score: 0.92,
                 log_probability: -0.4,
+                instead_of: None,
                 agreement: None,
                 samples: Vec::new(),
             }),
