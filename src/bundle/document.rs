@@ -218,6 +218,13 @@ pub struct Calibration {
     /// See `ground_scale`.
     #[serde(default, deserialize_with = "fields::finite")]
     pub ground_bias: f32,
+    /// An answer is right with probability `sigmoid(answer_scale * l + answer_bias)`, where `l` are the log-odds that the
+    /// speaker gives it.
+    #[serde(default = "one", deserialize_with = "fields::finite")]
+    pub answer_scale: f32,
+    /// See `answer_scale`.
+    #[serde(default, deserialize_with = "fields::finite")]
+    pub answer_bias: f32,
     /// When a label is there at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub presence: Option<Presence>,

@@ -47,7 +47,8 @@ pub struct Caption {
 pub struct Answer {
     /// The words.
     pub answer: String,
-    /// The speaker's probability of just this answer, `0..=1`.
+    /// Probability that the answer is right, `0..=1`; where the bundle is not calibrated for answers, the speaker's of just
+    /// this answer.
     pub score: f32,
 }
 

@@ -7,7 +7,7 @@ use crate::{Code, Error, Result};
 
 use super::answer::{Answer, Caption, Label};
 use super::check::SUPPORTED;
-use super::looker::{Looker, cosine, lazily};
+use super::looker::{Looker, cosine, lazily, sigmoid};
 use super::view::View;
 
 /// Most sampled captions in one question.
@@ -103,7 +103,10 @@ impl Looker {
         // The most probable answer as a whole: one of two words is not better for its second, which follows from the first.
         let decoding = Decoding { length_penalty: 0.0, ..self.decoding(voice, options.beams, MAX_ANSWER_TOKENS)? };
         let spoken = voice.speak(view, &prompt, &decoding)?;
-        Ok(Answer { answer: voice.tokenizer.decode(&spoken.tokens)?, score: spoken.log_probability.exp() })
+        let (scale, bias) =
+            self.bundle.manifest().calibration().map_or((1.0, 0.0), |known| (known.answer_scale, known.answer_bias));
+        let score = sigmoid(scale * log_odds(spoken.log_probability) + bias);
+        Ok(Answer { answer: voice.tokenizer.decode(&spoken.tokens)?, score })
     }
 
     /// Of the sentences of a beam search the one with the best score, the speaker's plus `weight` times the cosine with the
@@ -218,6 +221,12 @@ impl Voice {
     }
 }
 
+/// Of a log-probability; finite for all of them.
+fn log_odds(log_probability: f32) -> f32 {
+    let p = log_probability.exp().clamp(1e-6, 1.0 - 1e-6);
+    (p / (1.0 - p)).ln()
+}
+
 /// Over the tokens said and, where the sentence ended by itself, the end token.
 fn mean_log_probability(spoken: &Spoken, max_tokens: usize) -> f32 {
     let counted = (spoken.tokens.len() + 1).min(max_tokens.max(1));
@@ -227,6 +236,15 @@ fn mean_log_probability(spoken: &Spoken, max_tokens: usize) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn log_odds_are_those_of_the_probability_and_finite_at_both_ends() {
+        for p in [0.01f32, 0.3, 0.5, 0.99] {
+            assert!((sigmoid(log_odds(p.ln())) - p).abs() < 1e-5, "{p}");
+        }
+        assert!(log_odds(f32::NEG_INFINITY) < -13.0 && log_odds(0.0) > 13.0);
+        assert!(log_odds(f32::NEG_INFINITY).is_finite() && log_odds(0.0).is_finite());
+    }
 
     #[test]
     fn the_mean_counts_the_end_token_unless_the_sentence_was_cut() {

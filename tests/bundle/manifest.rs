@@ -130,6 +130,7 @@ fn a_whole_manifest_says_what_it_holds() {
     assert_eq!((text.context, text.pad, text.input.as_str(), text.fixed_length), (32, 0, "input_ids", false));
     let calibration = manifest.calibration().expect("there is a calibration");
     assert_eq!((calibration.temperature, calibration.ground_scale, calibration.ground_bias), (0.05, 1.0, 0.0));
+    assert_eq!((calibration.answer_scale, calibration.answer_bias), (1.0, 0.0));
     let speaker = manifest.speaker().expect("there is a speaker");
     assert_eq!((speaker.beams, speaker.layers, speaker.heads, speaker.head_width), (3, 3, 4, 64));
     assert_eq!(manifest.files().map(|(role, _)| role).collect::<Vec<_>>(), Role::ALL);

@@ -120,6 +120,19 @@ fn what_a_picture_does_not_support_is_not_said_where_a_name_is_surely_there() {
 }
 
 #[test]
+fn how_sure_the_speaker_is_of_an_answer_is_calibrated() {
+    let asked = |scale: f32, bias: f32| {
+        let (_folder, looker, view) =
+            looking(|calibration| (calibration.answer_scale, calibration.answer_bias) = (scale, bias));
+        looker.ask(&view, "what colour is the bicycle?", &SpeakOptions::default()).unwrap()
+    };
+    let odds = |score: f32| (score / (1.0 - score)).ln();
+    let (plain, calibrated) = (asked(1.0, 0.0), asked(0.5, -1.0));
+    assert_eq!(plain.answer, calibrated.answer);
+    assert!((odds(calibrated.score) - (0.5 * odds(plain.score) - 1.0)).abs() < 1e-3, "{plain:?} {calibrated:?}");
+}
+
+#[test]
 fn with_presence_the_best_label_is_as_sure_alone_as_among_many() {
     let (_folder, looker, view) = looking(|calibration| {
         calibration.background = ["a person", "a wall", "a tree"].map(str::to_owned).to_vec();

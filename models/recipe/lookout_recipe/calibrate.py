@@ -5,6 +5,7 @@ label  what is in the picture against what is not, and which of several labels i
 find   true captions against captions of other pictures, by the cosine alone
 check  the same and sentences wrong in one word, by the cosine, the words (see `wording`) and the things that they name
        (see `things`)
+answer answers to questions about rooms (DAQUAR's held pictures) that are right, whole, against wrong ones
 ground boxes that are right (IoU 0.5 with a box of the phrase) against wrong ones and phrases of other pictures
 """
 
@@ -18,9 +19,11 @@ from . import data, presence, wording
 from .align import embed_pictures, embed_texts, encode
 from .export import SIZE, TEMPLATES, trained
 from .features import arrays
-from .patch import Views, corners, iou_and_giou
+from .marks import answers, held_questions, same
+from .patch import Views, all_patches, corners, iou_and_giou
 from .paths import SEED, WORK, record
 from .things import Things
+from .words import speaker_tokenizer
 
 
 def logistic(values: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
@@ -79,6 +82,20 @@ def ground(head, text, grounder, view, rows) -> tuple[dict, dict]:
     return {"ground_scale": round(slope, 5), "ground_bias": round(offset, 5)}, judged((slope * values + offset).sigmoid(), truth)
 
 
+def answer(head, speaker) -> tuple[dict, dict]:
+    """How sure the speaker is of an answer, against how often it is right: constants from every second of the held pictures
+    (not Flickr8k's), and how well they do on the others."""
+    held = held_questions()
+    given = answers(speaker, all_patches(head, Views(head, "daquar/train", 0)), held, speaker_tokenizer())
+    truth = torch.tensor([int(same(said) == same(row["answer"])) for (said, _), (_, row) in zip(given, held, strict=True)])
+    odds = torch.tensor([sure for _, sure in given]).double().exp().clamp(1e-6, 1 - 1e-6).logit()
+    number = {place: n for n, place in enumerate(sorted({place for place, _ in held}))}
+    odd = torch.tensor([number[place] % 2 == 1 for place, _ in held])
+    slope, offset = logistic(odds[~odd], truth[~odd]).tolist()
+    report = {"as it is": judged(odds[odd].sigmoid(), truth[odd]), "calibrated": judged((slope * odds[odd] + offset).sigmoid(), truth[odd])}
+    return {"answer_scale": round(slope, 5), "answer_bias": round(offset, 5)}, report
+
+
 def words(head, text, speaker, view, pictures, presence: dict) -> tuple[dict, dict]:
     """The manifest's sections about the words of sentences and the things that they name, and how well their constants do."""
     known = Things(text, pictures, presence)
@@ -110,6 +127,9 @@ def main(only: str | None) -> None:
     if only == "ground":
         found, report = ground(head, text, grounder, view, rows)
         return among_others(kept, found, {"ground": report})
+    if only == "answer":
+        found, report = answer(head, speaker)
+        return among_others(kept, found, {"answer": report})
     pictures = embed_pictures(head, arrays("flickr8k/dev", 0)[0])
     if only == "check":
         return among_others(kept, *words(head, text, speaker, view, pictures, json.loads(kept.read_text())["presence"]))
@@ -140,6 +160,8 @@ def main(only: str | None) -> None:
 
     found, report["ground"] = ground(head, text, grounder, view, rows)
     result |= found
+    found, report["answer"] = answer(head, speaker)
+    result |= found
     result["presence"] = {n: round(v, 5) for n, v in zip(("scale", "background", "bias"), w.tolist(), strict=True)}
 
     found, of_words = words(head, text, speaker, view, pictures, result["presence"])
@@ -151,5 +173,5 @@ def main(only: str | None) -> None:
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description="probabilities")
-    options.add_argument("--only", choices=["ground", "check"], help="the grounder's, or those of words and things; the others stay as they are in calibration.json")
+    options.add_argument("--only", choices=["answer", "check", "ground"], help="of answers, of words and things, or of the grounder; the others stay as they are in calibration.json")
     main(**vars(options.parse_args()))

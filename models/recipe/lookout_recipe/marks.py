@@ -12,7 +12,7 @@ from . import data
 from .device import load
 from .model import Speaker
 from .paths import WORK
-from .voice import MAX_ANSWER, MAX_TOKENS, beam
+from .voice import MAX_ANSWER, MAX_TOKENS, beam, scored
 from .words import ANSWER, QUESTION, START, clean, speaker_tokenizer
 
 TOGETHER = 100
@@ -60,20 +60,20 @@ def kind(question: str) -> str:
     return "number" if "how many" in question else "colour" if "color" in question else "thing"
 
 
-def answers(speaker: Speaker, patches, held: list[tuple[int, dict]], tok) -> list[str]:
-    """To rows of questions, each with the place of its picture in `patches`."""
+def answers(speaker: Speaker, patches, held: list[tuple[int, dict]], tok) -> list[tuple[str, float]]:
+    """To rows of questions, each with the place of its picture in `patches`, and their log-probabilities."""
     start, question, answer = (tok.token_to_id(t) for t in (START, QUESTION, ANSWER))
     same_length = defaultdict(list)
     for n, (place, row) in enumerate(held):
         prompt = [start, question, *tok.encode(row["question"], add_special_tokens=False).ids[:32], answer]
         same_length[len(prompt)].append((n, place, prompt))
-    given = [""] * len(held)
+    given = [("", 0.0)] * len(held)
     for rows in same_length.values():
         for at in range(0, len(rows), TOGETHER):
             part = rows[at : at + TOGETHER]
-            said = beam(speaker, patches[[place for _, place, _ in part]].float(), [p for *_, p in part], tok, MAX_ANSWER, penalty=0.0)
-            for (n, _, _), ids in zip(part, said):
-                given[n] = tok.decode(ids)
+            said = scored(speaker, patches[[place for _, place, _ in part]].float(), [p for *_, p in part], tok, MAX_ANSWER, penalty=0.0)
+            for (n, _, _), (sure, ids) in zip(part, said):
+                given[n] = tok.decode(ids), sure
     return given
 
 
@@ -97,7 +97,7 @@ def measure(speaker: Speaker, dev, daquar, tok, meteor: bool = True) -> dict:
     """`dev` and `daquar` are patch tokens of all pictures of the two sets."""
     speaker.eval()
     held = held_questions()
-    return caption_marks(captions(speaker, dev, tok), meteor) | answer_marks(answers(speaker, daquar, held, tok), held)
+    return caption_marks(captions(speaker, dev, tok), meteor) | answer_marks([said for said, _ in answers(speaker, daquar, held, tok)], held)
 
 
 def main(path: str = "") -> None:

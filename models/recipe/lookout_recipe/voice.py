@@ -81,8 +81,9 @@ def closing(said: list[int]) -> set[int]:
 
 
 @torch.inference_mode()
-def beam(speaker: Speaker, patches, prompts: list[list[int]], tok, most: int, width: int = BEAMS, penalty: float = LENGTH_PENALTY) -> list[list[int]]:
-    """The best sentence for each picture after its prompt, all of one length."""
+def scored(speaker: Speaker, patches, prompts: list[list[int]], tok, most: int, width: int = BEAMS, penalty: float = LENGTH_PENALTY) -> list[tuple[float, list[int]]]:
+    """The best sentence for each picture after its prompt, all of one length, and its score: with a penalty of 0 its
+    log-probability."""
     end, banned, count = tok.token_to_id(END), never_said(tok), len(patches)
     stream = Stream(speaker, patches, width, len(prompts[0]) + most)
     for ids in torch.tensor(prompts).repeat_interleave(width, 0).t():
@@ -119,4 +120,9 @@ def beam(speaker: Speaker, patches, prompts: list[list[int]], tok, most: int, wi
             break
         stream.follow(torch.tensor(parents))
         scores = stream.step(torch.tensor(nexts))
-    return [said for _, said in best]
+    return best
+
+
+def beam(*what, **how) -> list[list[int]]:
+    """The sentences of `scored`."""
+    return [said for _, said in scored(*what, **how)]
