@@ -298,6 +298,14 @@ fn one() -> f32 {
     1.0
 }
 
+fn bare() -> String {
+    "{}".to_owned()
+}
+
+fn is_bare(prompt: &str) -> bool {
+    prompt == "{}"
+}
+
 /// `[speaker]`: the decoder's special tokens, its search, and the shape of its key/value cache.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -335,6 +343,9 @@ pub struct Speaker {
     /// surely there. At most 1,000, none blank. They need the role `text`.
     #[serde(default, deserialize_with = "fields::names", skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
+    /// What stands around a name when it is compared with a picture: one prompt, as there are many names.
+    #[serde(default = "bare", deserialize_with = "fields::template", skip_serializing_if = "is_bare")]
+    pub name_prompt: String,
     /// Layers of the decoder.
     #[serde(deserialize_with = "fields::layers")]
     pub layers: usize,

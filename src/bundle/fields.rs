@@ -252,10 +252,17 @@ pub(super) fn templates<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ve
     if templates.is_empty() {
         return Err(D::Error::custom("there is no template, expected at least \"{}\""));
     }
-    match templates.iter().find(|template| template.matches("{}").count() != 1) {
-        Some(template) => {
-            Err(D::Error::custom(format!("the template {template:?} must have exactly one `{{}}` in it")))
-        }
-        None => Ok(templates),
+    templates.into_iter().map(one_place).collect()
+}
+
+/// A prompt template with one `{}` in it.
+pub(super) fn template<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    one_place(String::deserialize(deserializer)?)
+}
+
+fn one_place<E: serde::de::Error>(template: String) -> Result<String, E> {
+    match template.matches("{}").count() {
+        1 => Ok(template),
+        _ => Err(E::custom(format!("the template {template:?} must have exactly one `{{}}` in it"))),
     }
 }

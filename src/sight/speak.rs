@@ -2,7 +2,7 @@
 
 use crate::bundle::{Bundle, Role};
 use crate::engine::{Decoder, Options, Patches};
-use crate::text::{Decoding, MAX_TEXT_BYTES, Spoken, Tokenizer, beam, candidates, greedy, sample};
+use crate::text::{Decoding, MAX_TEXT_BYTES, Spoken, Tokenizer, beam, candidates, fill_template, greedy, sample};
 use crate::{Code, Error, Result};
 
 use super::answer::{Answer, Caption, Label};
@@ -73,11 +73,16 @@ impl Looker {
 
     /// The one of the bundle's names that is surely there.
     fn name(&self, view: &View) -> Result<Option<Label>> {
-        let names = self.bundle.manifest().speaker().map_or(&[][..], |speaker| &speaker.names);
-        if names.is_empty() {
+        let Some(speaker) = self.bundle.manifest().speaker().filter(|speaker| !speaker.names.is_empty()) else {
             return Ok(None);
-        }
-        Ok(self.label(view, names)?.labels.into_iter().next().filter(|name| name.score >= SUPPORTED))
+        };
+        let prompts: Vec<String> = speaker.names.iter().map(|name| fill_template(&speaker.name_prompt, name)).collect();
+        let embeddings = self.embed_labels_unchecked(&prompts, true, &mut |_, _| {})?;
+        let cosines: Vec<f32> = embeddings.iter().map(|row| cosine(&view.embedding, row)).collect();
+        let (scores, _) = self.contest()?.before(&view.embedding).shares(&cosines);
+        let best = speaker.names.iter().zip(scores).max_by(|a, b| a.1.total_cmp(&b.1));
+        let named = best.map(|(name, score)| Label { label: name.clone(), score });
+        Ok(named.filter(|name| name.score >= SUPPORTED))
     }
 
     /// Answers a question about the picture. Of a question only the first 32 tokens are read; the rest is cut off with a

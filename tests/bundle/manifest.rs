@@ -294,6 +294,7 @@ fn every_number_has_its_range() {
         ("length_penalty = 0.7", "length_penalty = 0.7\ncosine_weight = inf"),
         ("length_penalty = 0.7", "length_penalty = 0.7\nrerank_weight = -1"),
         ("length_penalty = 0.7", "length_penalty = 0.7\nnames = [\"a cat\", \" \"]"),
+        ("length_penalty = 0.7", "length_penalty = 0.7\nnames = [\"a cat\"]\nname_prompt = \"a photo\""),
         ("layers = 3", "layers = 129"),
         ("bytes = 123", "bytes = 0"),
         ("bytes = 123", "bytes = 1073741825"),

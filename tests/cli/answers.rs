@@ -98,6 +98,8 @@ fn what_would_not_hold_is_shown_as_what_a_name_stands_for() {
             least = [50.0]
         };
         manifest["calibration"].as_table_mut().unwrap().insert("things".into(), strict.into());
+        let names = ["an aeroplane", "a dog"].map(|name| name.into()).to_vec();
+        manifest["speaker"].as_table_mut().unwrap().insert("names".into(), toml::Value::Array(names));
     });
     let asked = |task: &str, options: &[&str]| {
         let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo.jpg");
@@ -106,7 +108,7 @@ fn what_would_not_hold_is_shown_as_what_a_name_stands_for() {
     };
     let answer = asked("caption", &["--json"]).json();
     let (name, sentence) = (answer["caption"].as_str().unwrap(), answer["instead_of"].as_str().unwrap());
-    assert!(name == "a dog" || name == "a bicycle", "{answer}");
+    assert_eq!(name, "a dog", "{answer}");
     assert!(sentence.contains("dog is"), "{answer}");
     assert!(answer["score"].as_f64().unwrap() >= 0.5, "{answer}");
     let shown = asked("caption", &[]).out;

@@ -103,18 +103,17 @@ fn what_a_picture_does_not_support_is_not_said_where_a_name_is_surely_there() {
             let kinds = vec![["dog", "dogs"].map(str::to_owned).to_vec()];
             document.calibration.as_mut().unwrap().things = Some(Things { kinds, least: vec![least] });
         });
-        let label = names.first().map(|name| looker.label(&view, &[(*name).to_owned()]).unwrap().labels[0].score);
-        (looker.caption(&view, &SpeakOptions { samples: 2, ..SpeakOptions::default() }).unwrap(), label)
+        looker.caption(&view, &SpeakOptions { samples: 2, ..SpeakOptions::default() }).unwrap()
     };
     // With so much asked of dogs no sentence that names one is supported.
-    let (sentence, _) = said(&[], 50.0);
+    let sentence = said(&[], 50.0);
     assert!(sentence.caption.contains("dog") && sentence.score < 0.01, "{sentence:?}");
-    let (named, label) = said(&["a dog", "an aeroplane"], 50.0);
+    let named = said(&["a dog", "an aeroplane"], 50.0);
     assert_eq!((named.caption.as_str(), named.instead_of.as_ref()), ("a dog", Some(&sentence.caption)));
-    assert!(named.score >= 0.5 && named.score <= label.unwrap(), "{named:?} {label:?}");
+    assert!(named.score >= 0.5, "{named:?}");
     assert_eq!((named.log_probability, named.agreement), (sentence.log_probability, sentence.agreement));
-    assert_eq!(said(&["an aeroplane"], 50.0).0, sentence, "what is not there is no name");
-    let (supported, _) = said(&["a dog"], -50.0);
+    assert_eq!(said(&["an aeroplane"], 50.0), sentence, "what is not there is no name");
+    let supported = said(&["a dog"], -50.0);
     assert_eq!((&supported.caption, supported.instead_of), (&sentence.caption, None));
     assert!(supported.score > 0.5);
 }

@@ -174,7 +174,8 @@ class Taught:
 def answer_loss(speaker, taught: Taught, tokens, count: int, dice) -> torch.Tensor:
     """The first token is learned from all answers at once, what follows from one that is drawn."""
     about, prompts, wanted = taught.draw(count, dice)
-    seen = torch.stack([tokens[view][place] for place, view in about]).float()
+    # To float one by one: where there is bfloat16, halves are not stacked in mixed precision.
+    seen = torch.stack([tokens[view][place].float() for place, view in about])
     drawn = [taught.tokens[i] for i in wanted.multinomial(1).flatten()]
     ids, want = said(list(zip(prompts, drawn)))
     logits = speaker(ids, seen).float()

@@ -15,7 +15,7 @@ from .device import load
 from .graph import Graph
 from .minilm import tokenizer
 from .model import CONTEXT, EMBEDDING, GRID, GROUNDER, PATCH, Grounder, ImageHead, Speaker, TextTower
-from .naming import NAMES
+from .naming import NAME_PROMPT, NAMES
 from .paths import BUNDLE, WORK, record
 from .text import PROMPTS as TEMPLATES
 from .voice import BEAMS, COSINE_WEIGHT, LENGTH_PENALTY, MAX_TOKENS, RERANK_WEIGHT
@@ -213,7 +213,7 @@ def write_manifest(speaker: Speaker) -> None:
         "[speaker]",
         f"start = {quote(START)}\nend = {quote(END)}\nquestion = {quote(QUESTION)}\nanswer = {quote(ANSWER)}",
         f"max_tokens = {MAX_TOKENS}\nbeams = {BEAMS}\nlength_penalty = {LENGTH_PENALTY}\ncosine_weight = {COSINE_WEIGHT}\nrerank_weight = {RERANK_WEIGHT}",
-        f"names = {quote(NAMES)}",
+        f"names = {quote(NAMES)}\nname_prompt = {quote(NAME_PROMPT)}",
         f"layers = {len(speaker.blocks)}\nheads = {speaker.blocks[0].heads}\nhead_width = {speaker.blocks[0].width // speaker.blocks[0].heads}",
     ]
     for role, (name, form) in FILES.items():

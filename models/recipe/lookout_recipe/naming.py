@@ -1,7 +1,10 @@
 """What a picture is called by its name, where it does not support the speaker's sentence: things that a camera may see and the
 embedding knows (most are names of the pool's pictures or of ImageNet's classes, or kinds of these). The runtime takes the one
-that scores highest as a label among all of them, if that is one half or more. Words of two meanings are left out.
+that scores highest among all of them, if that is one half or more. Words of two meanings are left out. One prompt and not the
+four of labels: a slow board has to embed them all before the first name.
 """
+
+NAME_PROMPT = "a photo of {}."
 
 NAMES = """a person, a crowd of people, a baby, a hand, a dog, a cat, a kitten, a bird, a parrot, a duck, a chicken, an owl, a horse, a
 cow, a sheep, a pig, a goat, a deer, an elephant, a zebra, a giraffe, a bear, a panda, a lion, a tiger, a leopard, a wolf, a
