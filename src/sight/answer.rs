@@ -25,8 +25,8 @@ pub struct Label {
 pub struct Caption {
     /// The sentence; or, where the picture does not support it, what the picture is called in its place.
     pub caption: String,
-    /// Probability that the picture supports the caption: of a sentence by the cosine of their embeddings and the things that it names;
-    /// where the bundle has no text tower, `exp(log_probability)`.
+    /// Probability that the picture supports the caption: of a sentence by the cosine of their embeddings and the things
+    /// that it names, of a name as of a label. Where the bundle has no text tower, `exp(log_probability)`.
     pub score: f32,
     /// The sentence in whose place the picture was called by a name.
     #[serde(skip_serializing_if = "Option::is_none")]
