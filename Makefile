@@ -294,7 +294,8 @@ tools-image: tools-deb
 	@PATH=$$PATH:/usr/sbin command -v mkfs.vfat >/dev/null || { $(call install,dosfstools,what the boot partition is made with); }
 	@PATH=$$PATH:/usr/sbin command -v mke2fs >/dev/null || { $(call install,e2fsprogs,what a disk with updates is made with); }
 	@PATH=$$PATH:/usr/sbin command -v depmod >/dev/null && command -v cpio >/dev/null || { $(call install,cpio kmod,what the first program is packed with); }
-	@command -v qemu-system-aarch64 >/dev/null || { $(call install,qemu-system-arm,the emulated board); }
+	@command -v qemu-system-aarch64 >/dev/null && [ -e /usr/lib/ipxe/qemu/efi-virtio.rom ] || \
+	{ $(call install,qemu-system-arm ipxe-qemu,the emulated board); }
 	@command -v ssh >/dev/null || { $(call install,openssh-client,what logs in to the board); }
 
 image: tools-image ## the image of a card, made as root; BOARD=qemu-virt or raspberry-pi

@@ -33,7 +33,7 @@ power_on() {
     kill -0 $runner 2>/dev/null || { cat "$work/qemu" >&2; fail 'the machine does not start'; }
     sleep 0.1
   done
-  pid=$(pgrep -P $runner qemu-system)
+  pid=$(pgrep -P $runner qemu-system) || { cat "$work/qemu" >&2; fail 'the machine ended at once'; }
 }
 # boot: the board of boards/qemu-virt, with $work/updates.img as a second disk.
 boot() {
