@@ -108,7 +108,7 @@ class Bench:
     def idle_registers(self) -> list[Runner]:
         """The instructions of both kernels of ours, with nothing to wait for."""
         runners, work = [], [str(self.prepared["multiply_adds"])]
-        for name in {kernel(): 0, "avx2": 0}:
+        for name in dict.fromkeys((kernel(), "avx2")):
             try:
                 runners.append(Runner.start("registers", name, name, "registers", work, 1))
             except Refused:

@@ -179,18 +179,15 @@ impl Manifest {
             let cause = "has only one of question and answer in [speaker]".into();
             return Some((cause, "give both tokens, or neither where the decoder cannot answer"));
         }
-        let weights = document.speaker.as_ref().map_or([0.0; 2], |s| [s.cosine_weight, s.rerank_weight]);
-        let weighed = std::iter::zip(["cosine_weight", "rerank_weight"], weights).find(|(_, weight)| *weight > 0.0);
-        if let (Some((key, _)), false) = (weighed, has(Role::Text)) {
+        let comparing = document
+            .speaker
+            .as_ref()
+            .map_or([false; 3], |s| [s.cosine_weight > 0.0, s.rerank_weight > 0.0, !s.names.is_empty()]);
+        let needing = std::iter::zip(["a cosine_weight", "a rerank_weight", "names"], comparing).find(|(_, is)| *is);
+        if let (Some((what, _)), false) = (needing, has(Role::Text)) {
             return Some((
-                format!("has a {key} in [speaker] but no file of the role text"),
-                "leave it out: sentences cannot be compared with pictures without a text tower",
-            ));
-        }
-        if document.speaker.as_ref().is_some_and(|speaker| !speaker.names.is_empty()) && !has(Role::Text) {
-            return Some((
-                "has names in [speaker] but no file of the role text".into(),
-                "leave them out: names cannot be compared with pictures without a text tower",
+                format!("has {what} in [speaker] but no file of the role text"),
+                "leave it out: words cannot be compared with pictures without a text tower",
             ));
         }
         let entries: Vec<&FileEntry> = document.files.values().chain(&document.check).collect();

@@ -30,6 +30,7 @@ from .export import SIZE, trained
 from .model import GRID, PATCH
 from .patch import said
 from .paths import BUNDLE, REPOSITORY, WORK, record
+from .presence import as_labels
 from .rounding import fold, round_activations, round_weights, rounded
 from .words import ANSWER, END, QUESTION, START, clean
 
@@ -75,7 +76,7 @@ class Networks:
         return torch.cat(embeddings), torch.cat(patches)
 
     def name(self, labels: list[str], templates: list[str]) -> torch.Tensor:
-        return F.normalize(sum(embed_texts(self.text, encode([t.replace("{}", n) for n in labels])) for t in templates), dim=-1)
+        return as_labels(self.text, templates, labels)
 
     def caption(self, patches: torch.Tensor, tokenizer: Tokenizer, most: int):
         """Greedy captions, and for each the lead in log-probability of every word over the next best one."""

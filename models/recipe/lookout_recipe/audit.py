@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from . import data
 from .agree import NEVER, closing
@@ -22,6 +21,7 @@ from .export import TEMPLATES, trained
 from .features import arrays
 from .patch import Views
 from .paths import SEED, WORK, record
+from .presence import as_labels
 from .swaps import COLOURS, checks, lists, words
 from .things import Things
 from .wording import Wording, product
@@ -156,7 +156,7 @@ def main() -> None:
     seen = lambda i: head.patches(*view.take([i]))
     captions = [c for at in range(0, len(rows), 100) for c in say(speaker, tokenizer, head.patches(*view.take(list(range(at, min(at + 100, len(rows)))))))]
     four = ["man", "woman", "boy", "girl"]
-    named = F.normalize(sum(embed_texts(text, encode([t.format(n) for n in four])) for t in TEMPLATES), dim=-1)
+    named = as_labels(text, TEMPLATES, four)
     best = [four[i] for i in (pictures @ named.t()).argmax(1)]
     luma = brightness(rows)
     edges = np.quantile([v for v in luma if v is not None], [1 / 3, 2 / 3])

@@ -94,11 +94,16 @@ class Questions:
         self.pictures = {"dev": dev, "rooms": rooms, "bare": bare, "pool": self.pool}
 
 
+def as_labels(text, templates: list[str], labels: list[str]) -> torch.Tensor:
+    """Each label's embedding over all templates."""
+    return F.normalize(sum(embed_texts(text, encode([t.format(label) for label in labels])) for t in templates), dim=-1)
+
+
 def ask(text, templates: list[str], questions: Questions):
     """For each question cosine and usual cosine `[Q, 2]`, truth, weight; for each choice its cosines, the right first, and the usual one."""
     labels = sorted({label for _, _, label, _ in questions.asked} | {label for _, _, several in questions.choices for label in several})
     place = {label: i for i, label in enumerate(labels)}
-    embedded = F.normalize(sum(embed_texts(text, encode([t.format(label) for label in labels])) for t in templates), dim=-1)
+    embedded = as_labels(text, templates, labels)
     usual = embed_texts(text, encode(BACKGROUND)).mean(0)
     pictures = torch.stack([questions.pictures[source][i] for source, i, _, _ in questions.asked])
     cosine = (pictures * embedded[[place[label] for _, _, label, _ in questions.asked]]).sum(1)

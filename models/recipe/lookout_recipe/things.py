@@ -7,7 +7,6 @@ is about: clothes, parts of bodies and most other things are there in true capti
 """
 
 import torch
-import torch.nn.functional as F
 
 from . import data, presence
 from .align import embed_texts, encode
@@ -29,7 +28,7 @@ class Things:
         known = sorted(self.kind_of)
         self.odds = {}
         if known:
-            labels = F.normalize(sum(embed_texts(text, encode([t.format(w) for w in known])) for t in TEMPLATES), dim=-1)
+            labels = presence.as_labels(text, TEMPLATES, known)
             usual = embed_texts(text, encode(presence.BACKGROUND)).mean(0)
             odds = calibrated["scale"] * (pictures @ labels.t()) + (calibrated["background"] * (pictures @ usual) + calibrated["bias"])[:, None]
             self.odds = dict(zip(known, odds.t(), strict=True))
