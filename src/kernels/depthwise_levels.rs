@@ -7,7 +7,8 @@
 use super::aligned::Floats;
 use super::dots::{Dots, multidots};
 use super::lanes::{Lanes, unroll};
-use super::levels::{LIFT, padded};
+use super::levels::{LIFT, Shift, TOP_LEVEL, padded};
+use super::quantise::ROUNDER;
 use super::{Kernel, PANEL, Window};
 
 /// Rows that lie side by side.
@@ -22,11 +23,11 @@ pub struct LevelTaps {
     channels: usize,
     /// `[block of 16 channels, row of the result, group, kernel width, channel, row of the group]`
     pub(super) bytes: Vec<i8>,
-    /// What sums start from where levels are signed.
-    pub(super) lift: Vec<i32>,
-    /// From sums to steps of the result.
+    /// What sums start from, where levels are as they are and where they are signed.
+    pub(super) start: [Vec<i32>; 2],
+    /// From sums to levels: see [`Shift`].
     pub(super) scale: Vec<f32>,
-    pub(super) bias: Vec<f32>,
+    pub(super) shift: Vec<f32>,
     /// Groups of rows, and rows of the result that they give.
     pub(super) groups: usize,
     pub(super) rows: usize,
@@ -48,11 +49,11 @@ pub struct LevelLines<'a> {
 
 impl LevelTaps {
     /// `weight` is `[kernel height * kernel width, channels]`, scale and bias are per channel; `steps` of the input and of the
-    /// output.
+    /// output. `None` where a sum or a result could be too large.
     ///
     /// # Panics
     /// When the shapes do not fit together or a step is not above 0.
-    pub fn new(window: Window, weight: &[i8], scale: &[f32], bias: &[f32], steps: [f32; 2]) -> Self {
+    pub fn new(window: Window, weight: &[i8], scale: &[f32], bias: &[f32], steps: [f32; 2]) -> Option<Self> {
         let [height, width] = window.kernel;
         let channels = scale.len();
         assert!(weight.len() == height * width * channels && bias.len() == channels, "shapes");
@@ -61,7 +62,8 @@ impl LevelTaps {
         let rows = (groups * GROUP - height) / window.strides[0] + 1;
         let whole = padded(channels);
         let mut bytes = vec![0; whole * rows * groups * width * GROUP];
-        let mut lift = vec![0; whole];
+        let mut shifts = vec![Shift::NONE; whole];
+        let mut start = [vec![ROUNDER.to_bits() as i32; whole], vec![ROUNDER.to_bits() as i32; whole]];
         for channel in 0..channels {
             let tap = |ky: usize, kx: usize| weight[(ky * width + kx) * channels + channel];
             for (row, ky) in (0..rows).flat_map(|row| (0..height).map(move |ky| (row, ky))) {
@@ -71,32 +73,28 @@ impl LevelTaps {
                     bytes[((block + kx) * PANEL + channel % PANEL) * GROUP + at % GROUP] = tap(ky, kx);
                 }
             }
-            lift[channel] = LIFT * weight[channel..].iter().step_by(channels).map(|w| i32::from(*w)).sum::<i32>();
+            let taps = || weight[channel..].iter().step_by(channels).map(|w| f64::from(*w));
+            let shift = Shift::new(
+                scale[channel] * steps[0] / steps[1],
+                bias[channel] / steps[1],
+                f64::from(TOP_LEVEL) * taps().map(f64::abs).sum::<f64>(),
+            )?;
+            shifts[channel] = shift;
+            start[0][channel] += shift.start;
+            start[1][channel] += shift.start + LIFT * taps().sum::<f64>() as i32;
         }
-        let fill = |of: &dyn Fn(usize) -> f32| {
-            let mut values: Vec<f32> = (0..channels).map(of).collect();
-            values.resize(whole, 0.0);
-            values
-        };
-        let [from, to] = steps;
-        let (scale, bias) = (fill(&|i| scale[i] * from / to), fill(&|i| bias[i] / to));
-        #[cfg(target_arch = "aarch64")]
-        let fitting = (0..channels).all(|channel| {
-            let sum: u32 = weight[channel..].iter().step_by(channels).map(|w| u32::from(w.unsigned_abs())).sum();
-            255.0 * sum as f32 * scale[channel].abs() + bias[channel].abs() <= super::neon_levels::FITS
-        });
-        LevelTaps {
+        Some(LevelTaps {
             window,
             channels,
             bytes,
-            lift,
-            scale,
-            bias,
+            start,
+            scale: shifts.iter().map(|shift| shift.scale).collect(),
+            shift: shifts.iter().map(|shift| shift.shift).collect(),
             groups,
             rows,
             #[cfg(target_arch = "aarch64")]
-            fitting,
-        }
+            fitting: shifts.iter().all(|shift| shift.most <= super::neon_levels::FITS),
+        })
     }
 
     /// Channels, without padding.
@@ -257,15 +255,14 @@ impl LanesOf<'_> {
 
     #[inline(always)]
     unsafe fn start<D: Dots>(&self) -> D::Sums {
-        const NONE: [i32; PANEL] = [0; PANEL];
-        // SAFETY: a register of channels is left, and there are 16 zeros.
-        unsafe { D::start(if D::BLANK != 0 { self.taps.lift.as_ptr().add(self.channel) } else { NONE.as_ptr() }) }
+        // SAFETY: a register of channels is left.
+        unsafe { D::start(self.taps.start[usize::from(D::BLANK != 0)].as_ptr().add(self.channel)) }
     }
 
     #[inline(always)]
     unsafe fn ends<D: Dots>(&self) -> [D::V; 2] {
-        // SAFETY: scales and biases are padded to whole blocks of 16 channels.
-        unsafe { [&self.taps.scale, &self.taps.bias].map(|values| D::V::load(values.as_ptr().add(self.channel))) }
+        // SAFETY: both are padded to whole blocks of 16 channels.
+        unsafe { [&self.taps.scale, &self.taps.shift].map(|values| D::V::load(values.as_ptr().add(self.channel))) }
     }
 
     /// Row `row` of those that come from the laid ones, with a kernel of K by K, strides of S and G groups.

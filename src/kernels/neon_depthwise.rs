@@ -12,6 +12,7 @@ use super::levels::{LIFT, padded};
 use super::neon_depthwise_tile::{self, Place};
 use super::neon_levels::*;
 use super::pack::GROUP;
+use super::quantise::ROUNDER;
 
 /// Results side by side that are summed at a time.
 const COLUMNS: usize = 4;
@@ -155,9 +156,9 @@ impl<const K: usize, const S: usize> Block<K, S> {
                     let to = out.as_mut_ptr().add(column * whole + self.channel);
                     let place = Place {
                         taps: self.ordered.as_ptr().cast(),
-                        lift: taps.lift.as_ptr().add(self.channel),
+                        start: taps.start[1].as_ptr().add(self.channel),
                         scale: taps.scale.as_ptr().add(self.channel),
-                        bias: taps.bias.as_ptr().add(self.channel),
+                        shift: taps.shift.as_ptr().add(self.channel),
                         fitting: taps.fitting,
                         to,
                         pitch: whole,
@@ -217,13 +218,13 @@ impl<const K: usize, const S: usize> Block<K, S> {
     /// Sums of COLUMNS results as levels, each `pitch` bytes after the one before.
     #[inline(always)]
     unsafe fn write(&self, taps: &LevelTaps, sums: [[int32x4_t; 4]; COLUMNS], to: *mut u8, pitch: usize) {
-        // SAFETY: scales and biases are padded to whole blocks of 16 channels.
+        // SAFETY: scales and shifts are padded to whole blocks of 16 channels.
         unsafe {
-            let [scale, bias] = [&taps.scale, &taps.bias].map(|values| values.as_ptr().add(self.channel));
+            let [scale, shift] = [&taps.scale, &taps.shift].map(|values| values.as_ptr().add(self.channel));
             if taps.fitting {
-                four_results!(fitting, sums, scale, bias, to, pitch);
+                four_results!(fitting, sums, scale, shift, to, pitch);
             } else {
-                four_results!(any, sums, scale, bias, to, pitch);
+                four_results!(any, sums, scale, shift, to, pitch);
             }
         }
     }
@@ -233,15 +234,15 @@ impl<const K: usize, const S: usize> Block<K, S> {
     unsafe fn tile(&self, taps: &LevelTaps, rows: [*const i8; K]) -> [[int32x4_t; 4]; COLUMNS] {
         // SAFETY: the caller's promise; there is a start for each channel.
         unsafe {
-            let lift = taps.lift.as_ptr().add(self.channel);
+            let start = taps.start[1].as_ptr().add(self.channel);
             let mut sums = [[vdupq_n_s32(0); 4]; COLUMNS];
             // In `asm` because 4 registers at a time are loaded where the compiler would copy each.
             asm!(
-                "ld1 {{v16.4s-v19.4s}}, [{lift}]",
-                "ld1 {{v20.4s-v23.4s}}, [{lift}]",
-                "ld1 {{v24.4s-v27.4s}}, [{lift}]",
-                "ld1 {{v28.4s-v31.4s}}, [{lift}]",
-                lift = in(reg) lift,
+                "ld1 {{v16.4s-v19.4s}}, [{start}]",
+                "ld1 {{v20.4s-v23.4s}}, [{start}]",
+                "ld1 {{v24.4s-v27.4s}}, [{start}]",
+                "ld1 {{v28.4s-v31.4s}}, [{start}]",
+                start = in(reg) start,
                 out("v16") sums[0][0], out("v17") sums[0][1], out("v18") sums[0][2], out("v19") sums[0][3],
                 out("v20") sums[1][0], out("v21") sums[1][1], out("v22") sums[1][2], out("v23") sums[1][3],
                 out("v24") sums[2][0], out("v25") sums[2][1], out("v26") sums[2][2], out("v27") sums[2][3],

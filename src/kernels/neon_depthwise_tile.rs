@@ -5,15 +5,16 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::neon_levels::*;
+use super::quantise::ROUNDER;
 
 /// What 4 results are made with, and where they go.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     /// Taps of 16 channels, as [`ordered`] has them.
     pub(super) taps: *const int8x16_t,
-    pub(super) lift: *const i32,
+    pub(super) start: *const i32,
     pub(super) scale: *const f32,
-    pub(super) bias: *const f32,
+    pub(super) shift: *const f32,
     /// Whether all results are [fitting](super::neon_levels).
     pub(super) fitting: bool,
     pub(super) to: *mut u8,
@@ -137,14 +138,14 @@ macro_rules! five_columns {
 macro_rules! finished {
     ($fit:ident) => {
         concat!(
-            "ld1 {{v0.4s-v3.4s}}, [{scale}]\n",
-            finish_row!($fit, "16" "17" "18" "19"),
+            shift_ends!(),
+            shift_row!($fit, "16" "17" "18" "19"),
             "st1 {{v16.16b}}, [{to}], {pitch}\n",
-            finish_row!($fit, "20" "21" "22" "23"),
+            shift_row!($fit, "20" "21" "22" "23"),
             "st1 {{v20.16b}}, [{to}], {pitch}\n",
-            finish_row!($fit, "24" "25" "26" "27"),
+            shift_row!($fit, "24" "25" "26" "27"),
             "st1 {{v24.16b}}, [{to}], {pitch}\n",
-            finish_row!($fit, "28" "29" "30" "31"),
+            shift_row!($fit, "28" "29" "30" "31"),
             "st1 {{v28.16b}}, [{to}], {pitch}\n",
         )
     };
@@ -153,19 +154,20 @@ macro_rules! finished {
 macro_rules! tile {
     ($rows:expr, $place:expr, $sums:expr, $finished:expr, $($row:ident)*) => {{
         let [$($row),*] = $rows;
-        let Place { taps, lift, scale, bias, to, pitch, .. } = $place;
+        let Place { taps, start, scale, shift, to, pitch, .. } = $place;
         asm!(
-            "ld1 {{v16.4s-v19.4s}}, [{lift}]",
-            "ld1 {{v20.4s-v23.4s}}, [{lift}]",
-            "ld1 {{v24.4s-v27.4s}}, [{lift}]",
-            "ld1 {{v28.4s-v31.4s}}, [{lift}]",
+            "ld1 {{v16.4s-v19.4s}}, [{start}]",
+            "ld1 {{v20.4s-v23.4s}}, [{start}]",
+            "ld1 {{v24.4s-v27.4s}}, [{start}]",
+            "ld1 {{v28.4s-v31.4s}}, [{start}]",
             $sums,
             $finished,
             $($row = inout(reg) $row => _,)*
             taps = inout(reg) taps => _,
-            lift = in(reg) lift,
+            start = in(reg) start,
             scale = in(reg) scale,
-            bias = in(reg) bias,
+            shift = in(reg) shift,
+            rounder = in(reg) ROUNDER.to_bits(),
             to = inout(reg) to => _,
             pitch = in(reg) pitch,
             out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,

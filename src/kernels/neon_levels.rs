@@ -42,6 +42,61 @@ macro_rules! narrowed {
     };
 }
 
+/// 16 levels less 127 in these 4 registers, which are spoilt, as floats that are [`ROUNDER`](super::quantise::ROUNDER) larger
+/// (see [`Shift`](super::levels::Shift)), as bytes in register `$to`, which is none of them.
+macro_rules! shifted {
+    (fitting, $a:literal $b:literal $c:literal $d:literal, $to:literal, $rounder:literal, $lowest:literal) => {
+        concat!(
+            "// ", $rounder, " is not needed\n",
+            "uzp1 v", $a, ".8h, v", $a, ".8h, v", $b, ".8h\n",
+            "uzp1 v", $c, ".8h, v", $c, ".8h, v", $d, ".8h\n",
+            shifted!(halves, $a $c, $to, $lowest)
+        )
+    };
+    (any, $a:literal $b:literal $c:literal $d:literal, $to:literal, $rounder:literal, $lowest:literal) => {
+        concat!(
+            shifted!(whole, $rounder, $a $b $c $d),
+            "sqxtn v", $a, ".4h, v", $a, ".4s\n",
+            "sqxtn v", $c, ".4h, v", $c, ".4s\n",
+            "sqxtn2 v", $a, ".8h, v", $b, ".4s\n",
+            "sqxtn2 v", $c, ".8h, v", $d, ".4s\n",
+            shifted!(halves, $a $c, $to, $lowest)
+        )
+    };
+    (whole, $rounder:literal, $($a:literal)*) => {
+        concat!($("sub v", $a, ".4s, v", $a, ".4s, ", $rounder, ".4s\n",)*)
+    };
+    (halves, $a:literal $c:literal, $to:literal, $lowest:literal) => {
+        concat!(
+            "sqxtn v", $to, ".8b, v", $a, ".8h\n",
+            "sqxtn2 v", $to, ".16b, v", $c, ".8h\n",
+            "smax v", $to, ".16b, v", $to, ".16b, ", $lowest, ".16b\n",
+        )
+    };
+}
+
+/// What [`shift_row`] has in registers 0 to 3, 8 and 9.
+macro_rules! shift_ends {
+    () => {
+        "ld1 {{v0.4s-v3.4s}}, [{scale}]\n movi v8.16b, #0x81\n dup v9.4s, {rounder:w}\n"
+    };
+}
+
+/// 16 sums in these 4 registers as levels in the first of them, by the scales in registers 0 to 3 and the shifts at `{shift}`.
+/// Registers 4 to 7 are spoilt.
+macro_rules! shift_row {
+    ($fit:ident, $a:literal $b:literal $c:literal $d:literal) => {
+        concat!(
+            "ld1 {{v4.4s-v7.4s}}, [{shift}]\n",
+            "fmla v4.4s, v0.4s, v", $a, ".4s\n",
+            "fmla v5.4s, v1.4s, v", $b, ".4s\n",
+            "fmla v6.4s, v2.4s, v", $c, ".4s\n",
+            "fmla v7.4s, v3.4s, v", $d, ".4s\n",
+            shifted!($fit, "4" "5" "6" "7", $a, "v9", "v8"),
+        )
+    };
+}
+
 /// 16 sums in these 4 registers, times the scales in registers 0 to 3, plus the biases at `{bias}`: as levels in the first of
 /// them. Registers 4 to 7 are spoilt.
 macro_rules! finish_row {
@@ -162,23 +217,25 @@ macro_rules! two_rows {
 
 /// Finishes 4 results of 16 channels, in registers 16 to 31, as levels, each `$pitch` bytes after the one before.
 macro_rules! four_results {
-    ($fit:ident, $sums:expr, $scale:expr, $bias:expr, $to:expr, $pitch:expr) => {{
+    ($fit:ident, $sums:expr, $scale:expr, $shift:expr, $to:expr, $pitch:expr) => {{
         let [one, two, three, four] = $sums;
         asm!(
-            "ld1 {{v0.4s-v3.4s}}, [{scale}]",
-            finish_row!($fit, "16" "17" "18" "19"),
+            shift_ends!(),
+            shift_row!($fit, "16" "17" "18" "19"),
             "st1 {{v16.16b}}, [{to}], {pitch}",
-            finish_row!($fit, "20" "21" "22" "23"),
+            shift_row!($fit, "20" "21" "22" "23"),
             "st1 {{v20.16b}}, [{to}], {pitch}",
-            finish_row!($fit, "24" "25" "26" "27"),
+            shift_row!($fit, "24" "25" "26" "27"),
             "st1 {{v24.16b}}, [{to}], {pitch}",
-            finish_row!($fit, "28" "29" "30" "31"),
+            shift_row!($fit, "28" "29" "30" "31"),
             "st1 {{v28.16b}}, [{to}]",
             scale = in(reg) $scale,
-            bias = in(reg) $bias,
+            shift = in(reg) $shift,
+            rounder = in(reg) ROUNDER.to_bits(),
             pitch = in(reg) $pitch,
             to = inout(reg) $to => _,
             out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v8") _, out("v9") _,
             inout("v16") one[0] => _, inout("v17") one[1] => _, inout("v18") one[2] => _, inout("v19") one[3] => _,
             inout("v20") two[0] => _, inout("v21") two[1] => _, inout("v22") two[2] => _, inout("v23") two[3] => _,
             inout("v24") three[0] => _, inout("v25") three[1] => _, inout("v26") three[2] => _, inout("v27") three[3] => _,
@@ -188,4 +245,4 @@ macro_rules! four_results {
     }};
 }
 
-pub(super) use {each, finish_row, four_results, narrowed, scaled, six_rows, two_rows};
+pub(super) use {each, finish_row, four_results, narrowed, scaled, shift_ends, shift_row, shifted, six_rows, two_rows};

@@ -78,8 +78,8 @@ impl Operator for Depthwise {
 }
 
 impl Depthwise {
-    /// The same layer from levels to levels.
-    pub(super) fn level_taps(&self, constants: &Constants, steps: [f32; 2]) -> LevelTaps {
+    /// The same layer from levels to levels, if it can be.
+    pub(super) fn level_taps(&self, constants: &Constants, steps: [f32; 2]) -> Option<LevelTaps> {
         let Constants { weight, scale, bias } = constants;
         LevelTaps::new(self.window, weight, scale, bias, steps)
     }

@@ -12,7 +12,7 @@ pub(super) use x86::{Half, HalfVnni, WideVnni, four_levels, four_wide_levels};
 
 use super::depthwise_levels::COLUMNS;
 use super::lanes::{Array, Lanes};
-use super::levels::{LIFT, TOP_LEVEL};
+use super::levels::{LIFT, Shift};
 
 /// [`Dots::BLANK`] of signed levels.
 const SIGNED: u8 = (-LIFT) as u8;
@@ -42,16 +42,8 @@ pub(super) trait Dots: Copy {
     unsafe fn bytes(from: *const u8) -> Self::Bytes;
     /// `sums + x[0] w[0] + x[1] w[1] + x[2] w[2] + x[3] w[3]` in each lane.
     unsafe fn dot(sums: Self::Sums, x: Self::Bytes, w: Self::Bytes) -> Self::Sums;
-    unsafe fn floats(sums: Self::Sums) -> Self::V;
-    /// `sums * ends[0] + ends[1]` as levels.
-    #[inline(always)]
-    unsafe fn level(sums: Self::Sums, ends: [Self::V; 2], to: *mut u8) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let y = Self::floats(sums).fused(ends[0], ends[1]).hold(Self::V::splat(TOP_LEVEL));
-            y.bytes(Self::V::splat(1.0), Self::BLANK, to);
-        }
-    }
+    /// Sums as levels by their scales and shifts: see [`Shift`].
+    unsafe fn level(sums: Self::Sums, ends: [Self::V; 2], to: *mut u8);
     /// The same of several results, each `pitch` bytes after the one before.
     #[inline(always)]
     unsafe fn levels<const N: usize>(sums: [Self::Sums; N], ends: [Self::V; 2], to: *mut u8, pitch: usize) {
@@ -115,9 +107,14 @@ impl Dots for Plain {
         std::array::from_fn(|i| sums[i] + (4 * i..4 * i + 4).map(product).sum::<i32>())
     }
     #[inline(always)]
-    unsafe fn floats(sums: [i32; 4]) -> Self::V {
-        // SAFETY: there are 4.
-        unsafe { Self::V::from_whole(sums.as_ptr()) }
+    unsafe fn level(sums: [i32; 4], ends: [Self::V; 2], to: *mut u8) {
+        let mut of = [[0f32; 4]; 2];
+        // SAFETY: there are 4 of each, and `to` is good for 4 bytes, as the caller promises.
+        unsafe {
+            ends.into_iter().zip(&mut of).for_each(|(end, of)| end.store(of.as_mut_ptr()));
+            let bytes = std::array::from_fn(|i| Shift::byte(sums[i], of[0][i], of[1][i]) as u8);
+            to.cast::<[u8; 4]>().write_unaligned(bytes);
+        }
     }
     #[inline(always)]
     unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {

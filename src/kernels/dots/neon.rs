@@ -4,9 +4,10 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::array::from_fn;
 
-use super::{COLUMNS, Dots, Lanes};
+use super::{COLUMNS, Dots};
 use crate::kernels::lanes::{Several, unroll};
-use crate::kernels::neon_levels::narrowed;
+use crate::kernels::neon_levels::shifted;
+use crate::kernels::quantise::ROUNDER;
 
 // SAFETY of every block below: the caller promises the instruction set and the room behind pointers.
 
@@ -17,6 +18,23 @@ pub(in crate::kernels) struct Sdot;
 /// Without it.
 #[derive(Clone, Copy)]
 pub(in crate::kernels) struct Mull;
+
+/// Levels less 127 of 4 sums, not yet held: see [`Shift`](crate::kernels::levels::Shift).
+#[inline(always)]
+unsafe fn shifted(sums: int32x4_t, scale: float32x4_t, shift: float32x4_t) -> int16x4_t {
+    // SAFETY: see above.
+    unsafe {
+        let whole = vreinterpretq_s32_f32(vfmaq_f32(shift, vreinterpretq_f32_s32(sums), scale));
+        vqmovn_s32(vsubq_s32(whole, vdupq_n_s32(ROUNDER.to_bits() as i32)))
+    }
+}
+
+/// Levels less 127, held.
+#[inline(always)]
+unsafe fn held(whole: int16x8_t) -> int8x8_t {
+    // SAFETY: see above.
+    unsafe { vmax_s8(vqmovn_s16(whole), vdup_n_s8(super::SIGNED as i8)) }
+}
 
 /// Four rows of 16 channels, those of a channel side by side.
 #[inline(always)]
@@ -29,29 +47,22 @@ unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {
 }
 
 /// 8 channels of two results as levels, the second `$pitch` bytes after the first; `$to` moves on by both. In `asm` because 4
-/// biases at a time are loaded where the compiler would copy each.
+/// shifts at a time are loaded where the compiler would copy each.
 macro_rules! two_as_levels {
-    ($fit:ident, $one:expr, $two:expr, $scale:expr, $bias:expr, $to:ident, $pitch:expr) => {
+    ($fit:ident, $one:expr, $two:expr, $scale:expr, $shift:expr, $ends:ident, $to:ident, $pitch:expr) => {
         asm!(
-            "ld1 {{v0.4s-v3.4s}}, [{bias}]",
-            "scvtf {a:v}.4s, {a:v}.4s",
-            "scvtf {b:v}.4s, {b:v}.4s",
-            "scvtf {c:v}.4s, {c:v}.4s",
-            "scvtf {d:v}.4s, {d:v}.4s",
+            "ld1 {{v0.4s-v3.4s}}, [{shift}]",
             "fmla v0.4s, {a:v}.4s, {low:v}.4s",
             "fmla v1.4s, {b:v}.4s, {high:v}.4s",
             "fmla v2.4s, {c:v}.4s, {low:v}.4s",
             "fmla v3.4s, {d:v}.4s, {high:v}.4s",
-            "fcvtns v0.4s, v0.4s",
-            "fcvtns v1.4s, v1.4s",
-            "fcvtns v2.4s, v2.4s",
-            "fcvtns v3.4s, v3.4s",
-            narrowed!($fit, "0" "1" "2" "3", "4"),
+            shifted!($fit, "0" "1" "2" "3", "4", "{rounder:v}", "{lowest:v}"),
             "st1 {{v4.d}}[0], [{to}], {pitch}",
             "st1 {{v4.d}}[1], [{to}], {pitch}",
-            bias = in(reg) $bias,
+            shift = in(reg) $shift,
             pitch = in(reg) $pitch,
             to = inout(reg) $to,
+            rounder = in(vreg) $ends.0, lowest = in(vreg) $ends.1,
             a = inout(vreg) $one[0] => _, b = inout(vreg) $one[1] => _,
             c = inout(vreg) $two[0] => _, d = inout(vreg) $two[1] => _,
             low = in(vreg) $scale[0], high = in(vreg) $scale[1],
@@ -118,23 +129,27 @@ impl Dots for Sdot {
         sums
     }
     #[inline(always)]
-    unsafe fn floats(sums: [int32x4_t; 2]) -> Several<2> {
+    unsafe fn level(sums: [int32x4_t; 2], ends: [Several<2>; 2], to: *mut u8) {
         // SAFETY: see above.
-        Several(sums.map(|sums| unsafe { vcvtq_f32_s32(sums) }))
+        unsafe {
+            let whole = |i: usize| shifted(sums[i], ends[0].0[i], ends[1].0[i]);
+            vst1_s8(to.cast(), held(vcombine_s16(whole(0), whole(1))));
+        }
     }
     #[expect(unused_assignments, reason = "nothing follows the last result")]
     #[inline(always)]
     unsafe fn tile(sums: [Self::Sums; COLUMNS], ends: &[Several<2>; 3], fitting: bool, to: *mut u8, pitch: usize) {
-        let (scale, bias, mut to) = (ends[0].0, ends[1..].as_ptr(), to);
+        let (scale, shift, mut to) = (ends[0].0, ends[1..].as_ptr(), to);
         // SAFETY: see above.
         unsafe {
+            let ends = (vdupq_n_s32(ROUNDER.to_bits() as i32), vdupq_n_s8(super::SIGNED as i8));
             if fitting {
                 unroll! { I in 0 2 4 6 => {
-                    two_as_levels!(fitting, sums[I], sums[I + 1], scale, bias, to, pitch);
+                    two_as_levels!(fitting, sums[I], sums[I + 1], scale, shift, ends, to, pitch);
                 }}
             } else {
                 unroll! { I in 0 2 4 6 => {
-                    two_as_levels!(any, sums[I], sums[I + 1], scale, bias, to, pitch);
+                    two_as_levels!(any, sums[I], sums[I + 1], scale, shift, ends, to, pitch);
                 }}
             }
         }
@@ -198,24 +213,12 @@ impl Dots for Mull {
         }
     }
     #[inline(always)]
-    unsafe fn floats(sums: int32x4_t) -> float32x4_t {
-        // SAFETY: see above.
-        unsafe { vcvtq_f32_s32(sums) }
-    }
-    #[inline(always)]
-    unsafe fn levels<const N: usize>(sums: [int32x4_t; N], ends: [float32x4_t; 2], to: *mut u8, pitch: usize) {
+    unsafe fn level(sums: int32x4_t, ends: [float32x4_t; 2], to: *mut u8) {
         // SAFETY: see above.
         unsafe {
-            for i in (0..N).step_by(4) {
-                if i + 4 <= N {
-                    let y = from_fn(|j| Self::floats(sums[i + j]).fused(ends[0], ends[1]));
-                    float32x4_t::levels(y, Self::BLANK, to.add(i * pitch), pitch);
-                    continue;
-                }
-                for (i, sums) in sums.into_iter().enumerate().skip(i) {
-                    Self::level(sums, ends, to.add(i * pitch));
-                }
-            }
+            let whole = shifted(sums, ends[0], ends[1]);
+            let bytes = held(vcombine_s16(whole, whole));
+            to.cast::<u32>().write_unaligned(vget_lane_u32::<0>(vreinterpret_u32_s8(bytes)));
         }
     }
     #[inline(always)]

@@ -2,7 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::{Dots, TOP_LEVEL};
+use super::{Dots, SIGNED};
+use crate::kernels::levels::{LIFT, TOP_LEVEL};
+use crate::kernels::quantise::ROUNDER;
 
 // SAFETY of every block below: the caller promises the instruction set and the room behind pointers.
 
@@ -72,9 +74,9 @@ impl Dots for WideVnni {
         unsafe { _mm512_dpbusd_epi32(sums, x, w) }
     }
     #[inline(always)]
-    unsafe fn floats(sums: __m512i) -> __m512 {
+    unsafe fn level(sums: __m512i, ends: [__m512; 2], to: *mut u8) {
         // SAFETY: see above.
-        unsafe { _mm512_cvtepi32_ps(sums) }
+        unsafe { _mm_storeu_si128(to.cast(), _mm512_castsi512_si128(shifted_wide([sums; 4], ends))) }
     }
     #[inline(always)]
     unsafe fn levels<const N: usize>(sums: [__m512i; N], ends: [__m512; 2], to: *mut u8, pitch: usize) {
@@ -82,7 +84,7 @@ impl Dots for WideVnni {
             // SAFETY: see above.
             unsafe {
                 let four = std::array::from_fn(|j| some[j.min(some.len() - 1)]);
-                let bytes = four_wide_levels(four, [ends; 4]);
+                let bytes = shifted_wide(four, ends);
                 let parts = [
                     _mm512_castsi512_si128(bytes),
                     _mm512_extracti32x4_epi32::<1>(bytes),
@@ -147,6 +149,36 @@ pub(in crate::kernels) unsafe fn four_wide_levels(sums: [__m512i; 4], ends: [[__
     }
 }
 
+/// Four registers of sums as levels by their scales and shifts (see [`Shift`](crate::kernels::levels::Shift)), one after
+/// another. Packing holds what is far away.
+#[inline(always)]
+unsafe fn shifted(sums: [__m256i; 4], ends: [__m256; 2], blank: u8) -> __m256i {
+    // SAFETY: see above.
+    unsafe {
+        let rounder = _mm256_set1_epi32(ROUNDER.to_bits() as i32);
+        let whole = |sum| _mm256_castps_si256(_mm256_fmadd_ps(_mm256_castsi256_ps(sum), ends[0], ends[1]));
+        let [a, b, c, d] = sums.map(|sum| _mm256_sub_epi32(whole(sum), rounder));
+        let bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+        let bytes = _mm256_max_epi8(bytes, _mm256_set1_epi8(SIGNED as i8));
+        let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        _mm256_add_epi8(bytes, _mm256_set1_epi8(blank.wrapping_add(LIFT as u8) as i8))
+    }
+}
+
+/// The same of wider registers, whose levels are as they are.
+#[inline(always)]
+unsafe fn shifted_wide(sums: [__m512i; 4], ends: [__m512; 2]) -> __m512i {
+    // SAFETY: see above.
+    unsafe {
+        let rounder = _mm512_set1_epi32(ROUNDER.to_bits() as i32);
+        let whole = |sum| _mm512_castps_si512(_mm512_fmadd_ps(_mm512_castsi512_ps(sum), ends[0], ends[1]));
+        let [a, b, c, d] = sums.map(|sum| _mm512_sub_epi32(whole(sum), rounder));
+        let bytes = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+        let bytes = _mm512_max_epi8(bytes, _mm512_set1_epi8(SIGNED as i8));
+        dealt(_mm512_add_epi8(bytes, _mm512_set1_epi8(LIFT as i8)))
+    }
+}
+
 /// The `j`th 4 bytes of quarter `i` as the `i`th of quarter `j`.
 #[inline(always)]
 unsafe fn dealt(bytes: __m512i) -> __m512i {
@@ -178,9 +210,12 @@ macro_rules! half {
                 unsafe { $dot(sums, x, w) }
             }
             #[inline(always)]
-            unsafe fn floats(sums: __m256i) -> __m256 {
+            unsafe fn level(sums: __m256i, ends: [__m256; 2], to: *mut u8) {
                 // SAFETY: see above.
-                unsafe { _mm256_cvtepi32_ps(sums) }
+                unsafe {
+                    let bytes = shifted([sums; 4], ends, Self::BLANK);
+                    _mm_storel_epi64(to.cast(), _mm256_castsi256_si128(bytes));
+                }
             }
             #[inline(always)]
             unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
@@ -198,7 +233,7 @@ macro_rules! half {
                     // SAFETY: see above.
                     unsafe {
                         let four = std::array::from_fn(|j| some[j.min(some.len() - 1)]);
-                        let bytes = four_levels(four, [ends; 4], Self::BLANK);
+                        let bytes = shifted(four, ends, Self::BLANK);
                         let (ab, cd) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
                         let parts = [ab, _mm_unpackhi_epi64(ab, ab), cd, _mm_unpackhi_epi64(cd, cd)];
                         for (j, part) in parts.into_iter().take(some.len()).enumerate() {
@@ -212,4 +247,4 @@ macro_rules! half {
 }
 
 half!(HalfVnni, _mm256_dpbusd_avx_epi32, 0);
-half!(Half, crate::kernels::avx2::dot, super::SIGNED);
+half!(Half, crate::kernels::avx2::dot, SIGNED);

@@ -1,5 +1,7 @@
 //! Layers whose input or output are levels.
 
+use crate::kernels::levels::Shift;
+use crate::kernels::quantise::ROUNDER;
 use super::*;
 
 /// A float of hostile kinds now and then.
@@ -122,7 +124,7 @@ fn depthwise_of_levels_is_exact_on_every_kernel_and_from_few_rows_in_memory() {
         let scale: Vec<f32> = noise.floats(channels).iter().map(|v| v.abs() * most).collect();
         let bias = noise.floats(channels);
         let steps = [0.25, 0.125];
-        let taps = LevelTaps::new(window, &weight, &scale, &bias, steps);
+        let taps = LevelTaps::new(window, &weight, &scale, &bias, steps).unwrap();
         let mut wanted = vec![0; rows * columns * whole];
         for (i, wanted) in wanted.iter_mut().enumerate().filter(|(i, _)| i % whole < channels) {
             let (y, at, c) = (i / whole / columns, i / whole % columns, i % whole);
@@ -135,7 +137,12 @@ fn depthwise_of_levels_is_exact_on_every_kernel_and_from_few_rows_in_memory() {
                     sum += i32::from(x[(iy * size[1] + ix) * whole + c]) * i32::from(tap);
                 }
             }
-            *wanted = level((sum as f32).mul_add(scale[c] * steps[0] / steps[1], bias[c] / steps[1]));
+            let step = scale[c] * steps[0] / steps[1];
+            let shift = Shift::new(step, bias[c] / steps[1], 1e6).unwrap();
+            *wanted = (i32::from(Shift::byte(sum + shift.start + ROUNDER.to_bits() as i32, step, shift.shift)) + 127) as u8;
+            let exact = f64::from(sum) * f64::from(step) + f64::from(bias[c] / steps[1]);
+            let off = (f64::from(*wanted) - exact.clamp(0.0, 254.0)).abs();
+            assert!(off <= 0.5 + f64::from(step) / 2.0 + 1e-3, "level {wanted} of {exact}");
         }
         for kernel in Kernel::available() {
             let bytes = stored(kernel, &x);

@@ -37,7 +37,7 @@ impl Levels {
             return None;
         }
         let back = back.for_levels()?;
-        let taps = depthwise.operator.level_taps(&depthwise.constants, [STEP; 2]);
+        let taps = depthwise.operator.level_taps(&depthwise.constants, [STEP; 2])?;
         Some(Levels { front: front.clone(), dense: dense.in_steps(STEP), taps, back })
     }
 }
