@@ -63,10 +63,12 @@ impl Known {
         let bounds = matches!(kernel.0, Set::Neon | Set::NeonDot).then(|| weights.bounds()).flatten();
         // The sums of levels are raised by what makes them signed.
         let factor = if rows.form == Form::Levels { 2.0 } else { 1.0 };
-        let scales = if levels { rows.scale } else { &[] };
-        let most = scales
-            .iter()
-            .fold(0.0, |most: f32, scale| if scale.abs() <= most || most.is_nan() { most } else { scale.abs() });
+        // Bit patterns of magnitudes are in their order, with NaN, which fits nothing, above all.
+        let magnitude = |scale: &f32| scale.abs().to_bits();
+        let most = match levels && rows.scaled {
+            true => f32::from_bits(rows.scale.iter().map(magnitude).fold(0, u32::max)),
+            false => 1.0,
+        };
         let most = most * factor;
         match bounds {
             Some(bounds) => Known {

@@ -5,6 +5,7 @@
 //! plain build on x86-64, which does not fuse multiply and add.
 
 use super::lanes::{Lanes, multilanes, unroll};
+use super::levels::{TOP_LEVEL, padded};
 use super::{Activation, Kernel, activate};
 
 /// How a kernel slides over a picture `[height, width, channels]`.
@@ -69,27 +70,123 @@ pub struct Lines<'a> {
 /// # Panics
 /// When the shapes do not fit together.
 pub fn depthwise(kernel: Kernel, lines: Lines, window: Window, taps: Taps, first: usize, out: &mut [f32]) {
-    let [height, width] = lines.size;
     let channels = taps.scale.len();
-    let Some([rows, columns]) = window.output(height, width) else { panic!("the kernel does not fit") };
-    let line = columns * channels;
-    if line == 0 || out.is_empty() {
+    if !check(lines, window, taps, first, channels, out.len()) {
         return;
     }
-    assert_eq!(lines.x.len(), lines.kept.min(height) * width * channels, "values of the picture");
-    assert!(lines.kept >= height.min(window.kernel[0]), "rows in memory");
-    assert_eq!(taps.weight.len(), window.kernel[0] * window.kernel[1] * channels, "weights");
-    assert_eq!(taps.bias.len(), channels, "biases");
-    assert!(out.len().is_multiple_of(line) && first + out.len() / line <= rows, "rows of the result");
     // SAFETY: the sizes were checked above, and `kernel` proves that the machine has the instructions.
-    unsafe { any_window(kernel, lines, window, taps, first, out) };
+    unsafe { any_window(kernel, lines, window, taps, first, channels, kernel.blank(), out) };
     if taps.activation.is_curve() {
         activate(kernel, out, taps.activation);
     }
 }
 
+/// The same as levels, with scales and biases in steps of these; the activation does not count. Pixels of `out` are padded.
+///
+/// # Panics
+/// When the shapes do not fit together.
+pub fn depthwise_to_levels(kernel: Kernel, lines: Lines, window: Window, taps: Taps, first: usize, out: &mut [u8]) {
+    let pixel = padded(taps.scale.len());
+    if !check(lines, window, taps, first, pixel, out.len()) {
+        return;
+    }
+    // SAFETY: the sizes were checked above, and `kernel` proves that the machine has the instructions.
+    unsafe { any_window_to_levels(kernel, lines, window, taps, first, pixel, kernel.blank(), out) };
+}
+
+/// Whether there is anything to do for results of `pixel` values a pixel.
+fn check(lines: Lines, window: Window, taps: Taps, first: usize, pixel: usize, results: usize) -> bool {
+    let [height, width] = lines.size;
+    let channels = taps.scale.len();
+    let Some([rows, columns]) = window.output(height, width) else { panic!("the kernel does not fit") };
+    let line = columns * pixel;
+    if line == 0 || results == 0 {
+        return false;
+    }
+    assert_eq!(lines.x.len(), lines.kept.min(height) * width * channels, "values of the picture");
+    assert!(lines.kept >= height.min(window.kernel[0]), "rows in memory");
+    assert_eq!(taps.weight.len(), window.kernel[0] * window.kernel[1] * channels, "weights");
+    assert_eq!(taps.bias.len(), channels, "biases");
+    assert!(results.is_multiple_of(line) && first + results / line <= rows, "rows of the result");
+    true
+}
+
 /// Output columns that are summed in registers at a time.
 const COLUMNS: usize = 8;
+
+/// What results become.
+trait Result: Copy {
+    /// Whether these are levels.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    const LEVELS: bool;
+    /// The first `count` of these results at `to` and so on, `pitch` values apart.
+    ///
+    /// # Safety
+    /// There must be room for them, and the machine must have the instructions of `V`.
+    unsafe fn put<V: Lanes, const COUNT: usize>(
+        results: [V; COUNT],
+        high: Option<f32>,
+        blank: u8,
+        count: usize,
+        to: *mut Self,
+        pitch: usize,
+    );
+}
+
+impl Result for f32 {
+    const LEVELS: bool = false;
+    #[inline(always)]
+    unsafe fn put<V: Lanes, const COUNT: usize>(
+        mut results: [V; COUNT],
+        high: Option<f32>,
+        _: u8,
+        count: usize,
+        to: *mut f32,
+        pitch: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if let Some(high) = high {
+                let high = V::splat(high);
+                for y in &mut results {
+                    *y = y.hold(high);
+                }
+            }
+            unroll! { J in 0 1 2 3 4 5 6 7 => {
+                if J < count.min(COUNT) {
+                    results[J % COUNT].store(to.add(J * pitch));
+                }
+            }}
+        }
+    }
+}
+
+impl Result for u8 {
+    const LEVELS: bool = true;
+    #[inline(always)]
+    unsafe fn put<V: Lanes, const COUNT: usize>(
+        results: [V; COUNT],
+        _: Option<f32>,
+        blank: u8,
+        count: usize,
+        to: *mut u8,
+        pitch: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            unroll! { J in 0 4 => {
+                if J + 4 <= count.min(COUNT) {
+                    V::levels(std::array::from_fn(|i| results[(J + i) % COUNT]), blank, to.add(J * pitch), pitch);
+                } else {
+                    for j in J..count.min(COUNT) {
+                        let level = results[j].hold(V::splat(TOP_LEVEL));
+                        level.bytes(V::splat(1.0), blank, to.add(j * pitch));
+                    }
+                }
+            }}
+        }
+    }
+}
 
 /// One block of channels of the convolution.
 struct Channels<'a> {
@@ -99,6 +196,10 @@ struct Channels<'a> {
     channels: usize,
     /// The first channel of the block.
     start: usize,
+    /// Values of a pixel of the result.
+    pixel: usize,
+    /// The byte of level 0.
+    blank: u8,
 }
 
 impl Channels<'_> {
@@ -109,22 +210,14 @@ impl Channels<'_> {
         unsafe { self.lines.x.as_ptr().add(row % self.lines.kept * self.lines.size[1] * self.channels + self.start) }
     }
 
-    /// The activation, unless that is a curve.
-    #[inline(always)]
-    unsafe fn write<V: Lanes>(&self, y: V, to: *mut f32) {
-        // SAFETY: a whole register of channels is left from `start` on.
-        unsafe {
-            let y = match self.taps.activation.high() {
-                Some(high) => y.hold(V::splat(high)),
-                None => y,
-            };
-            y.store(to.add(self.start));
-        }
-    }
-
     /// Output rows from `first` on with a square kernel.
     #[inline(always)]
-    unsafe fn square<V: Lanes, const K: usize, const S: usize>(&self, first: usize, columns: usize, out: &mut [f32]) {
+    unsafe fn square<V: Lanes, T: Result, const K: usize, const S: usize>(
+        &self,
+        first: usize,
+        columns: usize,
+        out: &mut [T],
+    ) {
         let [height, width] = self.lines.size;
         // SAFETY: `at + COLUMNS <= columns` unless the picture is narrower, and then only `count` columns are stored; a tile
         // reads inside the picture by itself or because `inside` says so.
@@ -134,7 +227,7 @@ impl Channels<'_> {
                     V::widen(self.taps.weight.as_ptr().add((ky * K + kx) * self.channels + self.start))
                 })
             });
-            for (row, out) in out.chunks_exact_mut(columns * self.channels).enumerate() {
+            for (row, out) in out.chunks_exact_mut(columns * self.pixel).enumerate() {
                 let (y0, y1, top) = self.window.taps(0, first + row, height);
                 let mut lines = [std::ptr::null(); K];
                 for (ky, line) in lines[y0..y1].iter_mut().enumerate() {
@@ -144,18 +237,18 @@ impl Channels<'_> {
                 for column in (0..columns).step_by(COLUMNS) {
                     let at = column.min(columns.saturating_sub(COLUMNS));
                     let left = (at * S) as isize - self.window.pads[1] as isize;
-                    let out = out.as_mut_ptr().add(at * self.channels);
+                    let out = out.as_mut_ptr().add(at * self.pixel);
                     let wanted = (COLUMNS - 1) * S + K;
                     if left >= 0 && left as usize + wanted <= width {
-                        self.tile::<V, K, S, false>(lines, left, u32::MAX, weights, COLUMNS, out);
+                        self.tile::<V, T, K, S, false>(lines, left, u32::MAX, weights, COLUMNS, out);
                     } else {
                         let low = (-left).clamp(0, wanted as isize);
                         let high = (width as isize - left).clamp(low, wanted as isize);
                         let inside = (1u32 << high) - (1 << low);
                         if columns >= COLUMNS {
-                            self.tile::<V, K, S, true>(lines, left, inside, weights, COLUMNS, out);
+                            self.tile::<V, T, K, S, true>(lines, left, inside, weights, COLUMNS, out);
                         } else {
-                            self.tile::<V, K, S, true>(lines, left, inside, weights, columns, out);
+                            self.tile::<V, T, K, S, true>(lines, left, inside, weights, columns, out);
                         }
                     }
                 }
@@ -166,17 +259,31 @@ impl Channels<'_> {
     /// The first `count` of COLUMNS results side by side. Bit `i` of `inside` says whether column `left + i` is in the
     /// picture, which all are unless it is an EDGE.
     #[inline(always)]
-    unsafe fn tile<V: Lanes, const K: usize, const S: usize, const EDGE: bool>(
+    unsafe fn tile<V: Lanes, T: Result, const K: usize, const S: usize, const EDGE: bool>(
         &self,
         lines: &[*const f32],
         left: isize,
         inside: u32,
         weights: &[[V; K]],
         count: usize,
-        out: *mut f32,
+        out: *mut T,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
+            // There, registers of 8 channels are those of NEON.
+            #[cfg(target_arch = "aarch64")]
+            if let (true, 8, 3, 1, false, [a, b, c]) = (T::LEVELS, V::COUNT, K, S, EDGE, lines) {
+                let at = |line: &*const f32| line.offset(left * self.channels as isize);
+                let place = super::neon_mixed::Place {
+                    taps: weights.as_ptr().cast(),
+                    scale: self.taps.scale.as_ptr().add(self.start),
+                    bias: self.taps.bias.as_ptr().add(self.start),
+                    pitch: self.channels,
+                    to: out.add(self.start).cast(),
+                    pixel: self.pixel,
+                };
+                return super::neon_mixed::three([at(a), at(b), at(c)], place);
+            }
             let mut sums = [V::splat(0.0); COLUMNS];
             for (line, weights) in lines.iter().zip(weights) {
                 self.add::<V, K, S, EDGE>(*line, left, inside, weights, &mut sums);
@@ -186,17 +293,7 @@ impl Channels<'_> {
             for sum in &mut sums {
                 *sum = sum.fused(scale, bias);
             }
-            if let Some(high) = self.taps.activation.high() {
-                let high = V::splat(high);
-                for sum in &mut sums {
-                    *sum = sum.hold(high);
-                }
-            }
-            unroll! { J in 0 1 2 3 4 5 6 7 => {
-                if J < count {
-                    sums[J].store(out.add(J * self.channels + self.start));
-                }
-            }}
+            T::put(sums, self.taps.activation.high(), self.blank, count, out.add(self.start), self.pixel);
         }
     }
 
@@ -229,12 +326,12 @@ impl Channels<'_> {
 
     /// Output rows from `first` on with any kernel.
     #[inline(always)]
-    unsafe fn any<V: Lanes>(&self, first: usize, columns: usize, out: &mut [f32]) {
+    unsafe fn any<V: Lanes, T: Result>(&self, first: usize, columns: usize, out: &mut [T]) {
         let [height, width] = self.lines.size;
         let [_, kernel_width] = self.window.kernel;
-        for (row, out) in out.chunks_exact_mut(columns * self.channels).enumerate() {
+        for (row, out) in out.chunks_exact_mut(columns * self.pixel).enumerate() {
             let (y0, y1, top) = self.window.taps(0, first + row, height);
-            for (column, out) in out.chunks_exact_mut(self.channels).enumerate() {
+            for (column, out) in out.chunks_exact_mut(self.pixel).enumerate() {
                 let (x0, x1, left) = self.window.taps(1, column, width);
                 // SAFETY: `taps` gives rows and columns inside the picture, and a register of channels is left from `start` on.
                 unsafe {
@@ -249,22 +346,23 @@ impl Channels<'_> {
                     }
                     let scale = V::load(self.taps.scale.as_ptr().add(self.start));
                     let bias = V::load(self.taps.bias.as_ptr().add(self.start));
-                    self.write(sum.fused(scale, bias), out.as_mut_ptr());
+                    let high = self.taps.activation.high();
+                    T::put([sum.fused(scale, bias)], high, self.blank, 1, out.as_mut_ptr().add(self.start), self.pixel);
                 }
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn block<V: Lanes>(&self, first: usize, columns: usize, out: &mut [f32]) {
+    unsafe fn block<V: Lanes, T: Result>(&self, first: usize, columns: usize, out: &mut [T]) {
         // SAFETY: the caller's promise.
         unsafe {
             match (self.window.kernel, self.window.strides) {
-                ([3, 3], [_, 1]) => self.square::<V, 3, 1>(first, columns, out),
-                ([3, 3], [_, 2]) => self.square::<V, 3, 2>(first, columns, out),
-                ([5, 5], [_, 1]) => self.square::<V, 5, 1>(first, columns, out),
-                ([5, 5], [_, 2]) => self.square::<V, 5, 2>(first, columns, out),
-                _ => self.any::<V>(first, columns, out),
+                ([3, 3], [_, 1]) => self.square::<V, T, 3, 1>(first, columns, out),
+                ([3, 3], [_, 2]) => self.square::<V, T, 3, 2>(first, columns, out),
+                ([5, 5], [_, 1]) => self.square::<V, T, 5, 1>(first, columns, out),
+                ([5, 5], [_, 2]) => self.square::<V, T, 5, 2>(first, columns, out),
+                _ => self.any::<V, T>(first, columns, out),
             }
         }
     }
@@ -274,33 +372,90 @@ impl Channels<'_> {
 const CACHED: usize = 64 * 1024;
 
 #[inline(always)]
-unsafe fn body<V: Lanes>(lines: Lines, window: Window, taps: Taps, first: usize, out: &mut [f32]) {
+#[allow(clippy::too_many_arguments)]
+unsafe fn body<V: Lanes, T: Result>(
+    lines: Lines,
+    window: Window,
+    taps: Taps,
+    first: usize,
+    pixel: usize,
+    blank: u8,
+    out: &mut [T],
+) {
     let channels = taps.scale.len();
     let columns = window.output(lines.size[0], lines.size[1]).map_or(0, |size| size[1]);
-    let line = columns * channels;
+    let line = columns * pixel;
     let rows = (CACHED / (lines.size[1] * channels * window.strides[0])).max(4);
     for (i, out) in out.chunks_mut(rows * line).enumerate() {
         let first = first + i * rows;
-        let at = |start| Channels { lines, window, taps, channels, start };
+        let at = |start| Channels { lines, window, taps, channels, start, pixel, blank };
         // SAFETY: the caller checked the sizes; the last block overlaps the one before it, and writes the same values.
         unsafe {
             if channels < V::COUNT {
                 for start in 0..channels {
-                    at(start).any::<V::One>(first, columns, out);
+                    at(start).any::<V::One, T>(first, columns, out);
                 }
             } else if channels >= V::Two::COUNT {
                 for start in (0..channels).step_by(V::Two::COUNT) {
-                    at(start.min(channels - V::Two::COUNT)).block::<V::Two>(first, columns, out);
+                    at(start.min(channels - V::Two::COUNT)).block::<V::Two, T>(first, columns, out);
                 }
             } else {
                 for start in (0..channels).step_by(V::COUNT) {
-                    at(start.min(channels - V::COUNT)).block::<V>(first, columns, out);
+                    at(start.min(channels - V::COUNT)).block::<V, T>(first, columns, out);
                 }
             }
         }
     }
 }
 
+#[inline(always)]
+unsafe fn to_levels<V: Lanes>(
+    lines: Lines,
+    window: Window,
+    taps: Taps,
+    first: usize,
+    pixel: usize,
+    blank: u8,
+    out: &mut [u8],
+) {
+    // SAFETY: the caller's promise.
+    unsafe { body::<V, u8>(lines, window, taps, first, pixel, blank, out) };
+}
+
+#[inline(always)]
+unsafe fn to_floats<V: Lanes>(
+    lines: Lines,
+    window: Window,
+    taps: Taps,
+    first: usize,
+    pixel: usize,
+    blank: u8,
+    out: &mut [f32],
+) {
+    // SAFETY: the caller's promise.
+    unsafe { body::<V, f32>(lines, window, taps, first, pixel, blank, out) };
+}
+
 multilanes! {
-    unsafe fn any_window(lines: Lines, window: Window, taps: Taps, first: usize, out: &mut [f32]) = body
+    unsafe fn any_window(
+        lines: Lines,
+        window: Window,
+        taps: Taps,
+        first: usize,
+        pixel: usize,
+        blank: u8,
+        out: &mut [f32],
+    ) = to_floats
+}
+
+multilanes! {
+    unsafe fn any_window_to_levels(
+        lines: Lines,
+        window: Window,
+        taps: Taps,
+        first: usize,
+        pixel: usize,
+        blank: u8,
+        out: &mut [u8],
+    ) = to_levels
 }

@@ -32,6 +32,7 @@ impl Finish<'_> {
         let alone = self.residual.is_empty() || self.activation.is_curve();
         Ending {
             row_scale: std::ptr::null(),
+            scaled: false,
             scale: scale.as_ptr(),
             bias: bias.as_ptr(),
             high: self.activation.high(),
@@ -63,6 +64,9 @@ impl Finish<'_> {
 pub(super) struct Ending {
     /// For sums of whole numbers; null for others.
     pub(super) row_scale: *const f32,
+    /// Whether one of these is not 1.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    pub(super) scaled: bool,
     /// Padded to whole panels, as are biases.
     pub(super) scale: *const f32,
     pub(super) bias: *const f32,
@@ -92,6 +96,7 @@ impl Ending {
     ) -> Self {
         Ending {
             row_scale: std::ptr::null(),
+            scaled: false,
             scale: scale.as_ptr(),
             bias: bias.as_ptr(),
             high: None,
@@ -164,6 +169,22 @@ impl Ending {
                 (false, false) => self.finish_as::<V, SCALED, false, true, ROWS, WIDTH>(sums),
                 (true, true) => self.finish_as::<V, SCALED, true, false, ROWS, WIDTH>(sums),
                 (true, false) => self.finish_as::<V, SCALED, true, true, ROWS, WIDTH>(sums),
+            }
+        }
+    }
+
+    /// The same of sums of whole numbers, as floats.
+    ///
+    /// # Safety
+    /// As above.
+    #[inline(always)]
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
+    pub(super) unsafe fn finish_sums<V: Lanes, const ROWS: usize, const WIDTH: usize>(self, sums: [[V; WIDTH]; ROWS]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.scaled {
+                true => self.finish::<V, true, ROWS, WIDTH>(sums),
+                false => self.finish::<V, false, ROWS, WIDTH>(sums),
             }
         }
     }

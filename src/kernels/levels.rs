@@ -11,7 +11,7 @@
 //! are the byte.
 
 use super::quantise::{ROUNDER, View};
-use super::{Form, Kernel};
+use super::{Form, Kernel, uniform::ONES};
 
 /// The largest level.
 pub const TOP_LEVEL: f32 = 254.0;
@@ -75,12 +75,11 @@ impl Shift {
     }
 }
 
-/// Rows of `depth` levels, a multiple of 16 bytes, as a product takes them; `step` holds the step once for each row.
+/// Rows of `depth` levels, a multiple of 16 bytes, as a product takes them whose weights are in units of the step.
 ///
 /// # Panics
-/// When there are not as many steps as rows.
-pub fn rows_of_levels<'a>(levels: &'a [u8], depth: usize, step: &'a [f32]) -> View<'a> {
-    assert!(depth > 0 && depth.is_multiple_of(WHOLE), "rows of {depth} levels");
-    assert_eq!(levels.len(), step.len() * depth, "a step for each row");
-    View { bytes: levels, scale: step, depth, form: Form::Levels }
+/// When they are not whole, or more than [`MOST_ROWS`](super::MOST_ROWS).
+pub fn rows_of_levels(levels: &[u8], depth: usize) -> View<'_> {
+    assert!(depth > 0 && depth.is_multiple_of(WHOLE) && levels.len().is_multiple_of(depth), "rows of {depth} levels");
+    View { bytes: levels, scale: &ONES[..levels.len() / depth], scaled: false, depth, form: Form::Levels }
 }

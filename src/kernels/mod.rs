@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `pack` | the layout of weights that all kernels share |
 //! | `quantise` | activations to int8, and what becomes of NaN and infinities |
+//! | `uniform` | the same with one scale for a whole tensor |
 //! | `ending` | what follows a product: scales, bias, activation, residual |
 //! | `float` | float activations times int8 weights (`precision = "weights"`) |
 //! | `depthwise` | depthwise convolution in float |
@@ -23,10 +24,12 @@
 //! | `neon_i8mm`, `neon_dot`, `neon` | AArch64 with products of matrices, with dot products, with neither |
 //! | `neon_dot_tile`, `neon_tile` | what the latter two do with many rows |
 //! | `neon_levels` | what follows their products where results become levels |
+//! | `neon_floats` | what follows them where results become floats |
 //! | `neon_quantise` | AArch64: rows to int8 |
 //! | `bounds` | what they know of weights: which sums and results fit 16 bits |
 //! | `neon_depthwise_tile` | what `neon_depthwise` does with stride 1 |
 //! | `neon_windows` | AArch64: float activations in windows 2 apart |
+//! | `neon_mixed` | AArch64: depthwise convolution of floats to levels |
 //! | `neon_float`, `neon_depthwise` | AArch64: float activations; depthwise convolution of levels without dot products |
 //!
 //! The kernel is chosen when the program runs. `LOOKOUT_KERNEL` (a name of [`Kernel::name`]) picks another of those
@@ -46,6 +49,7 @@ mod pack;
 mod plain;
 mod quantise;
 mod softmax;
+mod uniform;
 #[macro_use]
 mod vector;
 mod product;
@@ -69,9 +73,13 @@ mod neon_dot_tile;
 #[cfg(target_arch = "aarch64")]
 mod neon_float;
 #[cfg(target_arch = "aarch64")]
+mod neon_floats;
+#[cfg(target_arch = "aarch64")]
 mod neon_i8mm;
 #[cfg(target_arch = "aarch64")]
 mod neon_levels;
+#[cfg(target_arch = "aarch64")]
+mod neon_mixed;
 #[cfg(target_arch = "aarch64")]
 mod neon_quantise;
 #[cfg(target_arch = "aarch64")]
@@ -90,7 +98,7 @@ use std::sync::OnceLock;
 use ending::Ending;
 
 pub use aligned::Floats;
-pub use depthwise::{Lines, Taps, Window, depthwise};
+pub use depthwise::{Lines, Taps, Window, depthwise, depthwise_to_levels};
 pub use depthwise_levels::{LevelLines, LevelTaps};
 pub use ending::Finish;
 pub use float::{Columns, Strides};
@@ -99,6 +107,7 @@ pub use pack::{PANEL, Packed, check};
 pub use product::{Axis, Product, product};
 pub use quantise::{Form, Rows, View};
 pub use softmax::softmax_to_bytes;
+pub use uniform::{MOST_ROWS, Windows, pixels, rows_of_bytes};
 pub use vector::{Activation, activate, add, add_exp, layer_norm, softmax};
 
 /// An instruction set that this machine has. A value is proof of it: there is no way to make one without looking.
@@ -276,7 +285,7 @@ impl Kernel {
             start,
             #[cfg(target_arch = "aarch64")]
             known: bounds::Known::new(self, rows, weights, panels.start, !ending.levels.is_null()),
-            ending: Ending { row_scale: rows.scale.as_ptr(), ..ending },
+            ending: Ending { row_scale: rows.scale.as_ptr(), scaled: rows.scaled, ..ending },
         };
         // SAFETY: every pointer of `tile` was taken from a slice whose length was checked above against `count`, `panels`,
         // `depth` or, by the caller, against `ending` (`Packed` pads its own arrays to whole panels); and `self` proves

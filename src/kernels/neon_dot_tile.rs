@@ -8,7 +8,8 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 use std::mem::MaybeUninit;
 
-use super::ending::Spare;
+use super::ending::{Ending, Spare};
+use super::neon_floats::*;
 use super::neon_levels::*;
 use super::{PANEL, Tile, pack::GROUP};
 
@@ -55,18 +56,18 @@ impl Laid {
                     vst1q_u8_x3(to.add(48), uint8x16x3_t(half(a, b), half(c, d), half(e, f)));
                     (from, to) = (from.add(16), to.add(96));
                 }
-                for left in [tile.depth & 8, tile.depth & 4] {
-                    for m in 0..if left > 0 { ROWS } else { 0 } {
-                        let row = from.add(m * tile.depth);
-                        let eight = match left {
-                            8 => row.cast::<u64>().read_unaligned(),
-                            _ => row.cast::<u32>().read_unaligned().into(),
-                        };
-                        to.add(8 * m).cast::<u64>().write(eight);
-                    }
-                    if left > 0 {
-                        (from, to) = (from.add(left), to.add(48));
-                    }
+                let store = |to: *mut u8, row: &dyn Fn(usize) -> uint8x8_t| {
+                    let two = |m: usize| vcombine_u8(row(m), row(m + 1));
+                    vst1q_u8_x3(to, uint8x16x3_t(two(0), two(2), two(4)));
+                };
+                if tile.depth & 8 != 0 {
+                    store(to, &|m| vld1_u8(from.add(m * tile.depth)));
+                    (from, to) = (from.add(8), to.add(48));
+                }
+                if tile.depth & 4 != 0 {
+                    let four = |m: usize| from.add(m * tile.depth).cast::<u32>().read_unaligned();
+                    store(to, &|m| vcreate_u8(four(m).into()));
+                    to = to.add(48);
                 }
             }
         }
@@ -222,17 +223,57 @@ unsafe fn to_levels<const FITTING: bool>(tile: Tile, mut rows: *const u8, blocks
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 unsafe fn to_floats(tile: Tile, rows: *const u8, blocks: usize) {
-    for i in 0..blocks {
-        // SAFETY: there are so many rows and a whole panel.
-        unsafe {
-            let sums = sums(tile, rows.add(i * Laid::block(tile.depth)));
-            let sums = sums.map(|row| row.map(|sum| vcvtq_f32_s32(sum)));
-            tile.at_row(i * ROWS).ending.finish::<float32x4_t, true, ROWS, 4>(sums);
+    let Ending { scaled, high, residual, .. } = tile.ending;
+    // SAFETY: there are so many rows and a whole panel.
+    unsafe {
+        match (scaled, high.is_some(), residual.is_null()) {
+            (true, false, true) => scaled_alone(tile, rows, blocks),
+            (true, true, true) => scaled_held(tile, rows, blocks),
+            (true, false, false) => scaled_added(tile, rows, blocks),
+            (false, false, true) => alone(tile, rows, blocks),
+            (false, true, true) => held(tile, rows, blocks),
+            (false, false, false) => added(tile, rows, blocks),
+            (_, true, false) => {
+                for i in 0..blocks {
+                    let sums = sums(tile, rows.add(i * Laid::block(tile.depth)));
+                    let sums = sums.map(|row| row.map(|sum| vcvtq_f32_s32(sum)));
+                    tile.at_row(i * ROWS).ending.finish::<float32x4_t, true, ROWS, 4>(sums);
+                }
+            }
         }
     }
 }
+
+/// A function for each ending, as no register is left over for another.
+macro_rules! floats {
+    ($name:ident, $scaled:ident, $then:ident) => {
+        #[inline(never)]
+        unsafe fn $name(tile: Tile, mut rows: *const u8, blocks: usize) {
+            let mut ending = tile.ending;
+            let high = ending.high.unwrap_or_default();
+            let step = ROWS * ending.stride;
+            for _ in 0..blocks {
+                // SAFETY: there are so many rows and a whole panel.
+                unsafe {
+                    let sums = sums(tile, rows);
+                    six_float_rows!($scaled, $then, sums, ending, high);
+                    ending.row_scale = ending.row_scale.add(ROWS);
+                    ending.residual = ending.residual.wrapping_add(step);
+                    ending.out = ending.out.wrapping_add(step);
+                    rows = rows.add(Laid::block(tile.depth));
+                }
+            }
+        }
+    };
+}
+floats!(scaled_alone, scaled, alone);
+floats!(scaled_held, scaled, held);
+floats!(scaled_added, scaled, added);
+floats!(alone, unscaled, alone);
+floats!(held, unscaled, held);
+floats!(added, unscaled, added);
 
 /// The same for the last panel, where fewer columns are left.
 #[inline(never)]
@@ -330,7 +371,7 @@ pub(super) unsafe fn run_half(tile: Tile, laid: &Laid, pairs: usize) {
             );
             for (i, sums) in sums.into_iter().enumerate() {
                 let sums = sums.map(|row| row.map(|sum| vcvtq_f32_s32(sum)));
-                tile.at_row((2 * pair + i) * ROWS).ending.finish::<float32x4_t, true, ROWS, 2>(sums);
+                tile.at_row((2 * pair + i) * ROWS).ending.finish_sums::<float32x4_t, ROWS, 2>(sums);
             }
         }
     }

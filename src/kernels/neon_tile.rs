@@ -429,9 +429,9 @@ impl Turned {
                 let [one, two] = self.sums::<QUADS>(at, at.rows, at.rows.add(at.depth));
                 let floats = [one, two].map(|row| row.map(|sum| vcvtq_f32_s32(sum)));
                 if QUADS == 4 {
-                    at.ending.finish::<float32x4_t, true, 2, 4>(floats);
+                    at.ending.finish_sums::<float32x4_t, 2, 4>(floats);
                 } else {
-                    at.ending.finish::<float32x4_t, true, 2, 2>(floats.map(|row| [row[0], row[1]]));
+                    at.ending.finish_sums::<float32x4_t, 2, 2>(floats.map(|row| [row[0], row[1]]));
                 }
             }
         }

@@ -171,6 +171,19 @@ impl Packed {
         packed
     }
 
+    /// The same matrix for activations in units of `step`.
+    ///
+    /// # Panics
+    /// When the step is not above 0.
+    #[must_use]
+    pub fn of_steps(&self, step: f32) -> Self {
+        assert!(step > 0.0, "a step of {step}");
+        let scale = self.scale.iter().map(|v| step * v).collect();
+        let mut packed = Packed { scale, ..self.clone() };
+        packed.changed();
+        packed
+    }
+
     /// Rows of the matrix.
     pub fn depth(&self) -> usize {
         self.depth

@@ -13,7 +13,7 @@ pub(super) const SMALLEST: f32 = 1e-36;
 pub(super) const ROUNDER: f32 = 12_582_912.0;
 
 /// Bytes after the last row, so that whole registers can be stored and loaded.
-const SLACK: usize = 16;
+pub(super) const SLACK: usize = 16;
 
 /// How bytes of a row stand for values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +45,8 @@ pub struct View<'a> {
     pub(super) bytes: &'a [u8],
     /// Of each row.
     pub(super) scale: &'a [f32],
+    /// Whether a scale is not 1.
+    pub(super) scaled: bool,
     /// Bytes in a row, a whole number of groups.
     pub(super) depth: usize,
     pub(super) form: Form,
@@ -60,7 +62,7 @@ impl View<'_> {
 impl Rows {
     /// All rows.
     pub fn view(&self) -> View<'_> {
-        View { bytes: &self.bytes, scale: &self.scale, depth: self.depth, form: self.form }
+        View { bytes: &self.bytes, scale: &self.scale, scaled: true, depth: self.depth, form: self.form }
     }
 
     /// Quantises rows of `depth` floats for `kernel`. `x.len()` must be a multiple of `depth`.

@@ -79,12 +79,16 @@ fn convolutions_are_right_with_strides_and_uneven_pads() {
     let mut noise = Noise(12);
     let (channels, columns) = (3, 20);
     let x = noise.floats(HEIGHT * WIDTH * channels);
-    for (kernel, strides, pads) in [
-        ([3, 3], [2, 2], [0, 0, 1, 1]),
-        ([3, 2], [1, 3], [2, 1, 0, 4]),
-        ([1, 1], [1, 1], [0; 4]),
-        ([1, 1], [2, 2], [0; 4]),
-        ([12, 16], [1, 1], [0; 4]),
+    for (kernel, strides, pads, x_scale) in [
+        ([3, 3], [2, 2], [0, 0, 1, 1], None),
+        ([3, 2], [1, 3], [2, 1, 0, 4], None),
+        ([1, 1], [1, 1], [0; 4], None),
+        ([1, 1], [2, 2], [0; 4], None),
+        ([12, 16], [1, 1], [0; 4], None),
+        ([3, 3], [2, 2], [0, 0, 1, 1], Some(1.0 / 90.0)),
+        ([3, 2], [1, 3], [2, 1, 0, 4], Some(1.0 / 90.0)),
+        ([1, 1], [1, 1], [0; 4], Some(1.0 / 90.0)),
+        ([5, 7], [1, 1], [0; 4], Some(1.0 / 90.0)),
     ] {
         let [kh, kw] = kernel;
         let depth = (kh * kw) as usize * channels;
@@ -95,12 +99,13 @@ fn convolutions_are_right_with_strides_and_uneven_pads() {
             &x,
             &[1, HEIGHT as i64, WIDTH as i64, channels as i64],
             |graph| {
-                let attributes = [
+                let mut attributes = vec![
                     ("kernel", Attribute::Ints(&kernel)),
                     ("strides", Attribute::Ints(&strides)),
                     ("pads", Attribute::Ints(&pads)),
                     ("activation", Attribute::Text("relu6")),
                 ];
+                attributes.extend(x_scale.map(|scale| ("x_scale", Attribute::Float(scale))));
                 graph
                     .constant("w", &[depth, columns], &weight)
                     .constant("s", &[columns], &scale)
@@ -121,13 +126,52 @@ fn convolutions_are_right_with_strides_and_uneven_pads() {
                 }
             }
             let inside = window.iter().any(|v| *v != 0.0);
-            let window = if inside { quantised(&window) } else { vec![0.0; depth] };
+            let window = match x_scale {
+                // Some of the values lie beyond the largest byte.
+                Some(scale) => window.iter().map(|v| uniformly_quantised(*v, scale)).collect(),
+                None if inside => quantised(&window),
+                None => vec![0.0; depth],
+            };
             for n in 0..columns {
                 let sum: f64 = (0..depth).map(|k| window[k] * f64::from(weight[k * columns + n])).sum();
                 wanted.push((sum * 0.01f32 as f64 + f64::from(bias[n])).clamp(0.0, 6.0));
             }
         }
-        assert_near(&found, &wanted, 1e-4, &format!("{kernel:?} {strides:?} {pads:?}"));
+        assert_near(&found, &wanted, 1e-4, &format!("{kernel:?} {strides:?} {pads:?} {x_scale:?}"));
+    }
+}
+
+fn uniformly_quantised(value: f32, scale: f32) -> f64 {
+    (f64::from(value) / f64::from(scale)).round_ties_even().clamp(-127.0, 127.0) * f64::from(scale)
+}
+
+#[test]
+fn scales_of_activations_that_cannot_be_right_are_refused() {
+    for (scale, precision, wanted) in [
+        (0.0, "int8", "x_scale is 0; it must be above 0"),
+        (-0.5, "int8", "x_scale is -0.5; it must be above 0"),
+        (f32::NAN, "int8", "x_scale is NaN; it must be above 0"),
+        (0.5, "weights", "x_scale needs the precision int8"),
+    ] {
+        let file = graph(
+            [HEIGHT, WIDTH],
+            &[1, HEIGHT as i64, WIDTH as i64, 3],
+            |graph| {
+                let attributes = [
+                    ("kernel", Attribute::Ints(&[1, 1])),
+                    ("x_scale", Attribute::Float(scale)),
+                    ("precision", Attribute::Text(precision)),
+                ];
+                graph
+                    .constant("w", &[3, 4], &[1i8; 12])
+                    .constant("s", &[4], &[0.1f32; 4])
+                    .constant("b", &[4], &[0f32; 4])
+                    .node("LookoutConv", &["x", "w", "s", "b"], "y", &attributes)
+            },
+            [HEIGHT * WIDTH, 4],
+        );
+        let error = load(&file, [HEIGHT, WIDTH], [HEIGHT * WIDTH, 4], 1).expect_err("it is refused").to_string();
+        assert!(error.contains(wanted), "{error}");
     }
 }
 

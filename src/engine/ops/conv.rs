@@ -1,6 +1,10 @@
 //! `LookoutConv(x[B, H, W, C], weight int8 [kh kw C, N], scale [N], bias [N])`: weight row `(ky kw + kx) C + c`. Each window
 //! is a row of a matrix product: where it lies, if activations stay float and it is wholly in the picture, else copied out.
 //!
+//! With the attribute `x_scale`, a scale for all of `x` as in ONNX's `QLinearConv` with zero point 0, each value is rounded to
+//! int8 once, before it is copied; without it each window is, by its largest value. For pictures, whose values are whole
+//! multiples of one scale, that loses nothing.
+//!
 //! A transposition from `[B, C, H, W]` right before it is left out: windows are then read from planes, one channel after
 //! another.
 
@@ -13,16 +17,20 @@ use super::dense::{Dense, Precision, Sink};
 use super::scratch::{self, Scratch};
 use super::{Operator, Wired};
 use crate::engine::threads;
-use crate::kernels::{Activation, Kernel, Strides, Window};
+use crate::kernels::{self, Activation, Kernel, MOST_ROWS, Strides, Window, Windows};
 
 /// Windows that are multiplied at a time by weights that do not stay in cache.
 const HEAVY_ROWS: usize = 64;
+/// Lines of the output whose windows are bytes that are copied out together.
+const SOME_LINES: usize = 16;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Conv {
     window: Window,
     pub(super) activation: Activation,
     precision: Precision,
+    /// Of all activations.
+    x_scale: Option<f32>,
     /// `x` is `[B, C, H, W]`.
     planes: bool,
 }
@@ -33,12 +41,13 @@ impl Operator for Conv {
     const CONSTANTS: &'static [&'static str] = &["weight", "scale", "bias"];
 
     fn read(node: &NodeProto) -> TractResult<Self> {
-        Ok(Conv {
-            window: super::window(node)?,
-            activation: super::activation(node)?,
-            precision: Precision::read(node)?,
-            planes: false,
-        })
+        let (precision, x_scale) = (Precision::read(node)?, node.get_attr_opt::<f32>("x_scale")?);
+        if let Some(scale) = x_scale {
+            ensure!(scale.is_normal() && scale > 0.0, "x_scale is {scale}; it must be above 0");
+            ensure!(precision == Precision::Int8, "x_scale needs the precision int8");
+        }
+        let (window, activation) = (super::window(node)?, super::activation(node)?);
+        Ok(Conv { window, activation, precision, x_scale, planes: false })
     }
 
     fn shape(&self, x: &[TDim], weight: &[TDim]) -> TractResult<TVec<TDim>> {
@@ -52,12 +61,17 @@ impl Operator for Conv {
     }
 
     fn load(&self, constants: &[Arc<Tensor>]) -> TractResult<Dense> {
-        Dense::load(constants, self.precision, self.activation)
+        let dense = Dense::load(constants, self.precision, self.activation)?;
+        match self.x_scale {
+            Some(scale) => dense.for_bytes(scale).context("x_scale needs the precision int8"),
+            None => Ok(dense),
+        }
     }
 
     fn run(&self, dense: &Dense, x: &[f32], shape: &[usize], _: Option<&[f32]>, out: &mut [f32]) -> TractResult<()> {
         let window = self.window;
-        if !self.planes && window == (Window { kernel: [1, 1], strides: [1, 1], pads: [0; 4] }) {
+        let point = Window { kernel: [1, 1], strides: [1, 1], pads: [0; 4] };
+        if !self.planes && !self.is_uniform() && window == point {
             dense.apply(x, &[], out);
             return Ok(());
         }
@@ -71,6 +85,18 @@ impl Operator for Conv {
         let together = if dense.is_heavy() { (HEAVY_ROWS / columns.max(1)).max(1) } else { 1 };
         threads::split(out, line, 1, cost, |first, out| {
             scratch::with(|scratch| {
+                if self.is_uniform() {
+                    let mut done = 0;
+                    while done < out.len() / line {
+                        let (batch, row) = ((first + done) / rows, (first + done) % rows);
+                        let count = (rows - row).min(out.len() / line - done);
+                        let sink = Sink::Floats { out: &mut out[done * line..][..count * line], residual: &[] };
+                        let x = &x[batch * picture..][..picture];
+                        self.uniform_rows(dense, kernel, x, size, row..row + count, sink, scratch);
+                        done += count;
+                    }
+                    return;
+                }
                 if together > 1 {
                     for (i, out) in out.chunks_mut(together * line).enumerate() {
                         let mut patches = std::mem::take(&mut scratch.patches);
@@ -106,6 +132,64 @@ impl Conv {
     /// Height, width and channels of an `x` of this shape.
     pub(super) fn size(&self, shape: &[usize]) -> [usize; 3] {
         if self.planes { [shape[2], shape[3], shape[1]] } else { [shape[1], shape[2], shape[3]] }
+    }
+
+    /// Whether all activations have one scale.
+    pub(super) fn is_uniform(&self) -> bool {
+        self.x_scale.is_some()
+    }
+
+    /// These rows of the output for one picture `x` of `size`, on this thread, where all activations have one scale.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn uniform_rows(
+        &self,
+        dense: &Dense,
+        kernel: Kernel,
+        x: &[f32],
+        size: [usize; 3],
+        rows: Range<usize>,
+        mut sink: Sink,
+        scratch: &mut Scratch,
+    ) {
+        let (window, [height, width, channels]) = (self.window, size);
+        let ([high, wide], [down, right]) = (window.kernel, window.strides);
+        let columns = window.output(height, width).map_or(0, |size| size[1]);
+        let Some(last) = columns.checked_sub(1) else { return };
+        let inverse = 1.0 / self.x_scale.unwrap_or(1.0);
+        // The columns that windows see, some of them outside the picture.
+        let seen = last * right + wide;
+        let left = window.pads[1].min(seen);
+        let inside = width.min(seen - left);
+        let (strides, plane) =
+            if self.planes { ([1, height * width], width) } else { ([channels, 1], width * channels) };
+        let pitch = seen * channels;
+        let shape = Windows { step: right * channels, pieces: high, piece: wide * channels, pitch };
+        let depth = shape.depth();
+        let (mut pixels, mut windows) = (std::mem::take(&mut scratch.pixels), std::mem::take(&mut scratch.windows));
+        let some = (MOST_ROWS / columns).clamp(1, SOME_LINES);
+        for first in rows.clone().step_by(some) {
+            let count = some.min(rows.end - first);
+            let top = first * down;
+            pixels.clear();
+            pixels.resize(((count - 1) * down + high) * pitch + Windows::SLACK, kernel.zero());
+            for (i, line) in pixels.chunks_exact_mut(pitch).enumerate() {
+                if let Some(row) = (top + i).checked_sub(window.pads[0]).filter(|row| *row < height) {
+                    let out = &mut line[left * channels..][..inside * channels];
+                    kernels::pixels(kernel, &x[row * plane..], strides, channels, inverse, out);
+                }
+            }
+            windows.resize(count * columns * depth + Windows::SLACK, 0);
+            for line in 0..count {
+                shape.copy(&pixels[line * down * pitch..], columns, &mut windows[line * columns * depth..]);
+            }
+            for from in (0..count * columns).step_by(MOST_ROWS) {
+                let to = (from + MOST_ROWS).min(count * columns);
+                let place = (first - rows.start) * columns;
+                let sink = sink.rows(place + from..place + to, dense.columns());
+                dense.bytes(kernel, &windows[from * depth..], to - from, sink);
+            }
+        }
+        (scratch.pixels, scratch.windows) = (pixels, windows);
     }
 
     /// Row `row` of the output for one picture `x` of `size`, on this thread.
@@ -202,11 +286,13 @@ pub(in crate::engine) fn read_planes(model: &mut TypedModel) -> TractResult<()> 
         let [height, width] = conv.operator.window.kernel;
         let channels = conv.constants.depth() / (height * width);
         let order = |k: usize| k % (height * width) * channels + k / (height * width);
-        let planes = Wired {
-            operator: Conv { planes: true, ..conv.operator.clone() },
-            constants: Arc::new(conv.constants.reordered(order)),
-            weight: conv.weight.clone(),
+        // Pixels of bytes have their channels together whatever they are read from.
+        let constants = match conv.operator.is_uniform() {
+            true => conv.constants.clone(),
+            false => Arc::new(conv.constants.reordered(order)),
         };
+        let operator = Conv { planes: true, ..conv.operator.clone() };
+        let planes = Wired { operator, constants, weight: conv.weight.clone() };
         TypedModelPatch::replace_single_op(model, node, &turn.inputs, planes)?.apply(model)?;
     }
     model.compact()

@@ -7,16 +7,25 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::scratch::{self, Scratch};
 use crate::engine::threads;
-use crate::kernels::{Activation, Columns, Finish, Kernel, PANEL, Packed, Strides, View, padded, rows_of_levels};
+use crate::kernels::{
+    Activation, Columns, Finish, Kernel, MOST_ROWS, PANEL, Packed, Strides, View, padded, rows_of_bytes, rows_of_levels,
+};
 
-/// Rows that are quantised and multiplied at a time, where the weights stay in cache from one block to the next.
+/// The least rows that are quantised and multiplied at a time, where the weights stay in cache from one block to the next, and
+/// the bytes up to which more are.
 const BLOCK: usize = 48;
+const BLOCK_STAYS: usize = 1 << 14;
 /// Bytes of weights that stay.
 const WEIGHTS_STAY: usize = 1 << 19;
 /// Bytes of quantised activations in a block, and of what comes out before it is finished, where they do not.
 const ACTIVATIONS_STAY: usize = 3 << 17;
 /// Rows that a piece of work should be a multiple of.
 pub(super) const ROW_QUANTUM: usize = 6;
+
+/// Rows of so many bytes, with what comes out of them, that are worked on at a time.
+fn block(row: usize) -> usize {
+    (BLOCK_STAYS / row.max(1) / BLOCK * BLOCK).clamp(BLOCK, MOST_ROWS)
+}
 
 /// Attribute `precision`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,11 +123,17 @@ impl Dense {
         Dense { matrix, activation: self.activation }
     }
 
-    /// The same layer for [`Dense::levels`]; `None` where activations must stay float.
-    pub(super) fn for_levels(&self) -> Option<Self> {
+    /// The same layer for [`Dense::levels`] of this step; `None` where activations must stay float.
+    pub(super) fn for_levels(&self, step: f32) -> Option<Self> {
         let Matrix::Int8(packed) = &self.matrix else { return None };
-        let matrix = Matrix::Int8(packed.deepened(padded(packed.depth())));
+        let matrix = Matrix::Int8(packed.deepened(padded(packed.depth())).of_steps(step));
         Some(Dense { matrix, activation: self.activation })
+    }
+
+    /// The same layer for [`Dense::bytes`] in units of `scale`; `None` where activations must stay float.
+    pub(super) fn for_bytes(&self, scale: f32) -> Option<Self> {
+        let Matrix::Int8(packed) = &self.matrix else { return None };
+        Some(Dense { matrix: Matrix::Int8(packed.of_steps(scale)), activation: self.activation })
     }
 
     pub(super) fn depth(&self) -> usize {
@@ -164,7 +179,7 @@ impl Dense {
             return;
         }
         let (most, panels) = if depth * columns <= WEIGHTS_STAY {
-            (BLOCK, usize::MAX)
+            (block(depth + columns), usize::MAX)
         } else {
             // Weights come from memory: as few times as can be.
             let most = (ACTIVATIONS_STAY / depth).clamp(BLOCK, 512);
@@ -216,16 +231,25 @@ impl Dense {
         }
     }
 
-    /// The rows of `levels`, padded and in units of `step`, on this thread; of a layer from [`Dense::for_levels`].
-    pub(super) fn levels(&self, kernel: Kernel, levels: &[u8], step: f32, residual: &[f32], out: &mut [f32]) {
+    /// The padded rows of `levels`, on this thread; of a layer from [`Dense::for_levels`].
+    pub(super) fn levels(&self, kernel: Kernel, levels: &[u8], residual: &[f32], out: &mut [f32]) {
         let (depth, columns) = (self.depth(), self.columns());
-        let (steps, mut sink) = ([step; BLOCK], Sink::Floats { out, residual });
-        for (i, levels) in levels.chunks(BLOCK * depth).enumerate() {
+        let mut sink = Sink::Floats { out, residual };
+        let block = block(depth);
+        for (i, levels) in levels.chunks(block * depth).enumerate() {
             let rows = levels.len() / depth;
             if let Matrix::Int8(packed) = &self.matrix {
-                let sink = sink.rows(i * BLOCK..i * BLOCK + rows, columns);
-                self.product(kernel, rows_of_levels(levels, depth, &steps[..rows]), packed, usize::MAX, sink);
+                let sink = sink.rows(i * block..i * block + rows, columns);
+                self.product(kernel, rows_of_levels(levels, depth), packed, usize::MAX, sink);
             }
+        }
+    }
+
+    /// `count` rows of `bytes`, on this thread; of a layer from [`Dense::for_bytes`].
+    pub(super) fn bytes(&self, kernel: Kernel, bytes: &[u8], count: usize, sink: Sink) {
+        if let Matrix::Int8(packed) = &self.matrix {
+            let rows = rows_of_bytes(kernel, bytes, count, packed.padded_depth());
+            self.product(kernel, rows, packed, usize::MAX, sink);
         }
     }
 

@@ -1,10 +1,11 @@
 //! `LookoutDepthwise(x[B, H, W, C], weight int8 [kh kw, C], scale [C], bias [C])`: one kernel per channel, float sums.
-//! Between two int8 layers it may run on bytes: see [`strips`](super::strips).
+//! Between two int8 layers it may run on bytes (see [`strips`](super::strips)), unless its precision is `weights`.
 
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
 use super::Operator;
+use super::dense::Precision;
 use crate::engine::threads;
 use crate::kernels::{self, Activation, Kernel, LevelTaps, Lines, Taps, Window};
 
@@ -12,6 +13,8 @@ use crate::kernels::{self, Activation, Kernel, LevelTaps, Lines, Taps, Window};
 pub(super) struct Depthwise {
     pub(super) window: Window,
     pub(super) activation: Activation,
+    /// Whether `x` may be rounded to bytes, where a ReLU6 bounds it.
+    pub(super) precision: Precision,
 }
 
 #[derive(Debug)]
@@ -27,7 +30,11 @@ impl Operator for Depthwise {
     const CONSTANTS: &'static [&'static str] = &["weight", "scale", "bias"];
 
     fn read(node: &NodeProto) -> TractResult<Self> {
-        Ok(Depthwise { window: super::window(node)?, activation: super::activation(node)? })
+        Ok(Depthwise {
+            window: super::window(node)?,
+            activation: super::activation(node)?,
+            precision: Precision::read(node)?,
+        })
     }
 
     fn shape(&self, x: &[TDim], weight: &[TDim]) -> TractResult<TVec<TDim>> {
@@ -74,6 +81,14 @@ impl Operator for Depthwise {
             });
         }
         Ok(())
+    }
+}
+
+impl Constants {
+    /// The same with results in units of `step`.
+    pub(super) fn in_steps(&self, step: f32) -> Self {
+        let [scale, bias] = [&self.scale, &self.bias].map(|values| values.iter().map(|v| v / step).collect());
+        Constants { weight: self.weight.clone(), scale, bias }
     }
 }
 

@@ -14,7 +14,7 @@
 //!
 //! Layers in a row may be put into one that has no name in a file: `strips`. It is there that a `LookoutDepthwise` that ends
 //! in a ReLU6, between a layer that does and an int8 `LookoutLinear`, works on bytes, with what lies in between rounded to
-//! steps of 6 / 254.
+//! steps of 6 / 254; where its precision is `weights`, only what it makes is.
 //!
 //! Constants are checked when the file is loaded: a wrong shape, type, scale or attribute is an error that names the node.
 

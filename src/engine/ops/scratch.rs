@@ -8,6 +8,9 @@ use crate::kernels::{Floats, Packed, Rows};
 pub(super) struct Scratch {
     pub(super) rows: Rows,
     pub(super) patches: Vec<f32>,
+    /// Rows of a picture as bytes, and windows of them.
+    pub(super) pixels: Vec<u8>,
+    pub(super) windows: Vec<u8>,
     pub(super) wide: Floats,
     pub(super) middle: Floats,
     /// Rows of a picture in levels, side by side.

@@ -8,7 +8,9 @@ mod x86;
 #[cfg(target_arch = "aarch64")]
 pub(super) use neon::{Mull, Sdot};
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Half, HalfVnni, WideVnni, four_levels, four_wide_levels};
+pub(super) use x86::{
+    Half, HalfVnni, WideVnni, four_levels, four_wide_levels, levels_of, quarters, short_quarters, wide_levels_of,
+};
 
 use super::depthwise_levels::COLUMNS;
 use super::lanes::{Array, Lanes};

@@ -84,13 +84,7 @@ impl Dots for WideVnni {
             // SAFETY: see above.
             unsafe {
                 let four = std::array::from_fn(|j| some[j.min(some.len() - 1)]);
-                let bytes = shifted_wide(four, ends);
-                let parts = [
-                    _mm512_castsi512_si128(bytes),
-                    _mm512_extracti32x4_epi32::<1>(bytes),
-                    _mm512_extracti32x4_epi32::<2>(bytes),
-                    _mm512_extracti32x4_epi32::<3>(bytes),
-                ];
+                let parts = quarters(shifted_wide(four, ends));
                 for (j, part) in parts.into_iter().take(some.len()).enumerate() {
                     _mm_storeu_si128(to.add((4 * i + j) * pitch).cast(), part);
                 }
@@ -118,17 +112,24 @@ impl Dots for WideVnni {
     }
 }
 
-/// `sums * ends[0] + ends[1]` of four registers as levels, one after another. Packing holds values at 0 from below; the level
-/// above is held before, where NaN is let through, which becomes less than any number.
+/// `sums * ends[0] + ends[1]` of four registers as levels, one after another.
 #[inline(always)]
 pub(in crate::kernels) unsafe fn four_levels(sums: [__m256i; 4], ends: [[__m256; 2]; 4], blank: u8) -> __m256i {
     // SAFETY: see above.
     unsafe {
+        let y = |i: usize| _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[i]), ends[i][0], ends[i][1]);
+        levels_of([y(0), y(1), y(2), y(3)], blank)
+    }
+}
+
+/// Values in steps as levels. Packing holds values at 0 from below; the level above is held before, where NaN is let through,
+/// which becomes less than any number.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn levels_of(values: [__m256; 4], blank: u8) -> __m256i {
+    // SAFETY: see above.
+    unsafe {
         let top = _mm256_set1_ps(TOP_LEVEL);
-        let [a, b, c, d] = std::array::from_fn(|i| {
-            let y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[i]), ends[i][0], ends[i][1]);
-            _mm256_cvtps_epi32(_mm256_min_ps(top, y))
-        });
+        let [a, b, c, d] = values.map(|y| _mm256_cvtps_epi32(_mm256_min_ps(top, y)));
         let bytes = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
         let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
         _mm256_add_epi8(bytes, _mm256_set1_epi8(blank as i8))
@@ -140,11 +141,18 @@ pub(in crate::kernels) unsafe fn four_levels(sums: [__m256i; 4], ends: [[__m256;
 pub(in crate::kernels) unsafe fn four_wide_levels(sums: [__m512i; 4], ends: [[__m512; 2]; 4]) -> __m512i {
     // SAFETY: see above.
     unsafe {
+        let y = |i: usize| _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i]), ends[i][0], ends[i][1]);
+        wide_levels_of([y(0), y(1), y(2), y(3)])
+    }
+}
+
+/// The same of wider registers.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn wide_levels_of(values: [__m512; 4]) -> __m512i {
+    // SAFETY: see above.
+    unsafe {
         let top = _mm512_set1_ps(TOP_LEVEL);
-        let [a, b, c, d] = std::array::from_fn(|i| {
-            let y = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i]), ends[i][0], ends[i][1]);
-            _mm512_cvtps_epi32(_mm512_min_ps(top, y))
-        });
+        let [a, b, c, d] = values.map(|y| _mm512_cvtps_epi32(_mm512_min_ps(top, y)));
         dealt(_mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)))
     }
 }
@@ -176,6 +184,29 @@ unsafe fn shifted_wide(sums: [__m512i; 4], ends: [__m512; 2]) -> __m512i {
         let bytes = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
         let bytes = _mm512_max_epi8(bytes, _mm512_set1_epi8(SIGNED as i8));
         dealt(_mm512_add_epi8(bytes, _mm512_set1_epi8(LIFT as i8)))
+    }
+}
+
+#[inline(always)]
+pub(in crate::kernels) unsafe fn quarters(bytes: __m512i) -> [__m128i; 4] {
+    // SAFETY: see above.
+    unsafe {
+        [
+            _mm512_castsi512_si128(bytes),
+            _mm512_extracti32x4_epi32::<1>(bytes),
+            _mm512_extracti32x4_epi32::<2>(bytes),
+            _mm512_extracti32x4_epi32::<3>(bytes),
+        ]
+    }
+}
+
+/// The same of a shorter register, in the lower halves.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn short_quarters(bytes: __m256i) -> [__m128i; 4] {
+    // SAFETY: see above.
+    unsafe {
+        let (ab, cd) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
+        [ab, _mm_unpackhi_epi64(ab, ab), cd, _mm_unpackhi_epi64(cd, cd)]
     }
 }
 
@@ -233,9 +264,7 @@ macro_rules! half {
                     // SAFETY: see above.
                     unsafe {
                         let four = std::array::from_fn(|j| some[j.min(some.len() - 1)]);
-                        let bytes = shifted(four, ends, Self::BLANK);
-                        let (ab, cd) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
-                        let parts = [ab, _mm_unpackhi_epi64(ab, ab), cd, _mm_unpackhi_epi64(cd, cd)];
+                        let parts = short_quarters(shifted(four, ends, Self::BLANK));
                         for (j, part) in parts.into_iter().take(some.len()).enumerate() {
                             _mm_storel_epi64(to.add((4 * i + j) * pitch).cast(), part);
                         }

@@ -93,6 +93,27 @@ pub(in crate::kernels) trait Lanes: Copy {
             unsafe { value.hold(Self::splat(TOP_LEVEL)).bytes(Self::splat(1.0), blank, to.add(i * stride)) };
         }
     }
+    /// `round(x * factor)` of 16 floats, held in `-127..=127`, plus `zero`; NaN as 0.
+    #[inline(always)]
+    unsafe fn signed_bytes(from: *const f32, factor: Self, zero: u8) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        for at in (0..16).step_by(Self::COUNT) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let y = Self::load(from.add(at)).times(factor);
+                // Each part is 0 where the value is not a number.
+                let above = y.above(Self::splat(0.0)).below(Self::splat(127.0));
+                let below = y.below(Self::splat(0.0)).above(Self::splat(-127.0));
+                above.plus(below).bytes(Self::splat(1.0), zero, bytes.as_mut_ptr().add(at));
+            }
+        }
+        bytes
+    }
+    /// Bytes of three kinds in turn.
+    #[inline(always)]
+    unsafe fn three_together(bytes: [[u8; 16]; 3]) -> [u8; 48] {
+        std::array::from_fn(|i| bytes[i % 3][i / 3])
+    }
     /// `round(row * factor)` of 4 rows as bytes, those of a lane side by side: `4 * COUNT` bytes.
     unsafe fn interleave(rows: [Self; 4], factor: Self, to: *mut i8);
 }

@@ -114,6 +114,28 @@ impl Lanes for float32x4_t {
         }
     }
     #[inline(always)]
+    unsafe fn signed_bytes(from: *const f32, factor: Self, zero: u8) -> [u8; 16] {
+        // SAFETY: see above. Conversion makes 0 of NaN, and narrowing holds what is too large.
+        unsafe {
+            debug_assert_eq!(zero, 0);
+            let float32x4x4_t(a, b, c, d) = vld1q_f32_x4(from);
+            let [a, b, c, d] = [a, b, c, d].map(|x| vcvtnq_s32_f32(vmulq_f32(x, factor)));
+            let [low, high] = [vqmovn_high_s32(vqmovn_s32(a), b), vqmovn_high_s32(vqmovn_s32(c), d)];
+            let bytes = vmaxq_s8(vqmovn_high_s16(vqmovn_s16(low), high), vdupq_n_s8(-127));
+            std::mem::transmute::<int8x16_t, [u8; 16]>(bytes)
+        }
+    }
+    #[inline(always)]
+    unsafe fn three_together(bytes: [[u8; 16]; 3]) -> [u8; 48] {
+        let mut all = [0; 48];
+        // SAFETY: see above.
+        unsafe {
+            let [a, b, c] = bytes.map(|kind| std::mem::transmute::<[u8; 16], uint8x16_t>(kind));
+            vst3q_u8(all.as_mut_ptr(), uint8x16x3_t(a, b, c));
+        }
+        all
+    }
+    #[inline(always)]
     unsafe fn interleave(rows: [Self; 4], factor: Self, to: *mut i8) {
         // SAFETY: see above.
         unsafe {
@@ -290,6 +312,28 @@ impl<const N: usize> Lanes for Several<N> {
             let bytes = vuzp1q_u8(low, high);
             let bytes = if offset == 0 { bytes } else { vaddq_u8(bytes, vdupq_n_u8(offset)) };
             if N == 4 { vst1q_u8(to, bytes) } else { vst1_u8(to, vget_low_u8(bytes)) }
+        }
+    }
+    #[inline(always)]
+    unsafe fn levels(values: [Self; 4], blank: u8, to: *mut u8, stride: usize) {
+        debug_assert_eq!(blank, LOWEST as u8);
+        // SAFETY: see above.
+        unsafe {
+            let pair = |a: Self, b: Self| signed_levels([a.0[0], a.0[1 % N], b.0[0], b.0[1 % N]]);
+            match N {
+                2 => {
+                    for i in [0, 2] {
+                        let both = pair(values[i], values[i + 1]);
+                        vst1_s8(to.add(i * stride).cast(), vget_low_s8(both));
+                        vst1_s8(to.add((i + 1) * stride).cast(), vget_high_s8(both));
+                    }
+                }
+                _ => {
+                    for (i, value) in values.into_iter().enumerate() {
+                        vst1q_s8(to.add(i * stride).cast(), signed_levels(from_fn(|v| value.0[v % N])));
+                    }
+                }
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{Lanes, ROUNDER};
+use crate::kernels::dots;
 
 // SAFETY of every block below: the caller promises the instruction set and the room behind pointers.
 
@@ -15,6 +16,37 @@ fn first_of_16(count: usize) -> u16 {
 unsafe fn first_of_8(count: usize) -> __m256i {
     // SAFETY: see above.
     unsafe { _mm256_cmpgt_epi32(_mm256_set1_epi32(count.min(8) as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }
+}
+
+/// Byte `i` of register `part` comes from place `(16 part + i) / 3`, of the three kinds in turn.
+#[inline(always)]
+unsafe fn three_together(bytes: [[u8; 16]; 3]) -> [u8; 48] {
+    const fn places(part: usize, kind: usize) -> [u8; 16] {
+        let (mut places, mut i) = ([128; 16], 0);
+        while i < 16 {
+            if (16 * part + i) % 3 == kind {
+                places[i] = ((16 * part + i) / 3) as u8;
+            }
+            i += 1;
+        }
+        places
+    }
+    const PLACES: [[[u8; 16]; 3]; 3] = [
+        [places(0, 0), places(0, 1), places(0, 2)],
+        [places(1, 0), places(1, 1), places(1, 2)],
+        [places(2, 0), places(2, 1), places(2, 2)],
+    ];
+    let mut all = [0; 48];
+    // SAFETY: see above.
+    unsafe {
+        let load = |bytes: &[u8; 16]| _mm_loadu_si128(bytes.as_ptr().cast());
+        let [a, b, c] = [load(&bytes[0]), load(&bytes[1]), load(&bytes[2])];
+        for (places, to) in PLACES.iter().zip(all.as_chunks_mut::<16>().0) {
+            let [a, b, c] = [(a, 0), (b, 1), (c, 2)].map(|(kind, i)| _mm_shuffle_epi8(kind, load(&places[i])));
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm_or_si128(_mm_or_si128(a, b), c));
+        }
+    }
+    all
 }
 
 impl Lanes for __m512 {
@@ -128,6 +160,21 @@ impl Lanes for __m512 {
             _mm_storeu_si128(to.cast(), _mm_add_epi8(bytes, _mm_set1_epi8(offset as i8)));
         }
     }
+    #[inline(always)]
+    unsafe fn three_together(bytes: [[u8; 16]; 3]) -> [u8; 48] {
+        // SAFETY: see above.
+        unsafe { three_together(bytes) }
+    }
+    #[inline(always)]
+    unsafe fn levels(values: [Self; 4], blank: u8, to: *mut u8, stride: usize) {
+        // SAFETY: see above.
+        unsafe {
+            let bytes = _mm512_add_epi8(dots::wide_levels_of(values), _mm512_set1_epi8(blank as i8));
+            for (i, part) in dots::quarters(bytes).into_iter().enumerate() {
+                _mm_storeu_si128(to.add(i * stride).cast(), part);
+            }
+        }
+    }
 }
 
 impl Lanes for __m256 {
@@ -237,6 +284,20 @@ impl Lanes for __m256 {
             let pairs = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256::<1>(whole));
             let bytes = _mm_add_epi8(_mm_packus_epi16(pairs, pairs), _mm_set1_epi8(offset as i8));
             _mm_storel_epi64(to.cast(), bytes);
+        }
+    }
+    #[inline(always)]
+    unsafe fn three_together(bytes: [[u8; 16]; 3]) -> [u8; 48] {
+        // SAFETY: see above.
+        unsafe { three_together(bytes) }
+    }
+    #[inline(always)]
+    unsafe fn levels(values: [Self; 4], blank: u8, to: *mut u8, stride: usize) {
+        // SAFETY: see above.
+        unsafe {
+            for (i, part) in dots::short_quarters(dots::levels_of(values, blank)).into_iter().enumerate() {
+                _mm_storel_epi64(to.add(i * stride).cast(), part);
+            }
         }
     }
 }

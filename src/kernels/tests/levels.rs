@@ -1,8 +1,8 @@
 //! Layers whose input or output are levels.
 
+use super::*;
 use crate::kernels::levels::Shift;
 use crate::kernels::quantise::ROUNDER;
-use super::*;
 
 /// A float of hostile kinds now and then.
 fn hostile(noise: &mut Noise, count: usize) -> Vec<f32> {
@@ -83,13 +83,12 @@ fn products_of_levels_are_exact_on_every_kernel() {
         // The largest sums that there are.
         (0..depth).for_each(|k| bytes[k * columns] = if rows % 2 == 0 { -128 } else { 127 });
         let scale = vec![0.001; columns];
-        let weights = Packed::new(&bytes, depth, columns, &scale, &[]).unwrap().deepened(padded(depth));
-        let steps = vec![0.5; rows];
+        let weights = Packed::new(&bytes, depth, columns, &scale, &[]).unwrap().deepened(padded(depth)).of_steps(0.5);
         for kernel in Kernel::available() {
             // What lies in the padding does not count.
             let row = |row: &[u8]| [row, &vec![99; padded(depth) - depth]].concat();
             let stored: Vec<u8> = stored(kernel, &x).chunks(depth).flat_map(row).collect();
-            let view = rows_of_levels(&stored, padded(depth), &steps);
+            let view = rows_of_levels(&stored, padded(depth));
             let mut out = vec![f32::NAN; rows * columns];
             kernel.multiply(view, &weights, 0..weights.panels(), Finish::NONE, &mut out, columns);
             for (m, n) in (0..rows).flat_map(|m| (0..columns).map(move |n| (m, n))) {
@@ -139,7 +138,8 @@ fn depthwise_of_levels_is_exact_on_every_kernel_and_from_few_rows_in_memory() {
             }
             let step = scale[c] * steps[0] / steps[1];
             let shift = Shift::new(step, bias[c] / steps[1], 1e6).unwrap();
-            *wanted = (i32::from(Shift::byte(sum + shift.start + ROUNDER.to_bits() as i32, step, shift.shift)) + 127) as u8;
+            *wanted =
+                (i32::from(Shift::byte(sum + shift.start + ROUNDER.to_bits() as i32, step, shift.shift)) + 127) as u8;
             let exact = f64::from(sum) * f64::from(step) + f64::from(bias[c] / steps[1]);
             let off = (f64::from(*wanted) - exact.clamp(0.0, 254.0)).abs();
             assert!(off <= 0.5 + f64::from(step) / 2.0 + 1e-3, "level {wanted} of {exact}");
@@ -171,4 +171,55 @@ fn depthwise_of_levels_is_exact_on_every_kernel_and_from_few_rows_in_memory() {
             assert!(found == wanted && together == wanted, "{} {window:?} {size:?} {channels}", kernel.name());
         }
     }
+}
+
+#[test]
+fn depthwise_of_floats_becomes_the_levels_nearest_to_its_floats() {
+    let mut noise = Noise(34);
+    for case in 0..if cfg!(miri) { 4 } else { 100 } {
+        let size_of = [[3, 3], [5, 5], [3, 3], [7, 2]][case % 4];
+        let strides = [[1, 1], [2, 2], [1, 1], [1, 1], [3, 1]][case % 5];
+        let pads = if case % 2 == 0 { [1; 4] } else { [0; 4].map(|_| noise.size(size_of[0] + 1) - 1) };
+        let window = Window { kernel: size_of, strides, pads };
+        let (size, channels) = if cfg!(miri) {
+            ([noise.size(5), noise.size(12)], noise.size(6))
+        } else {
+            ([noise.size(14), noise.size(40)], [32, 8, noise.size(70)][case % 3])
+        };
+        let Some([rows, columns]) = window.output(size[0], size[1]) else { continue };
+        let count = size[0] * size[1] * channels;
+        let x = if case % 4 == 0 { hostile(&mut noise, count) } else { noise.floats(count) };
+        let weight = noise.bytes(size_of[0] * size_of[1] * channels);
+        let scale: Vec<f32> = noise.floats(channels).iter().map(|v| v.abs()).collect();
+        let bias: Vec<f32> = noise.floats(channels).iter().map(|v| v * 100.0).collect();
+        let taps = Taps { weight: &weight, scale: &scale, bias: &bias, activation: Activation::None };
+        let lines = Lines { x: &x, kept: size[0], size };
+        for kernel in Kernel::available() {
+            let mut wanted = vec![0.0; rows * columns * channels];
+            depthwise(kernel, lines, window, taps, 0, &mut wanted);
+            let wanted: Vec<u8> = wanted.iter().map(|y| level(*y)).collect();
+            let whole = padded(channels);
+            let mut found = vec![0; rows * columns * whole];
+            // In two parts, as two threads would.
+            let (top, rest) = found.split_at_mut(columns * whole);
+            depthwise_to_levels(kernel, lines, window, taps, 0, top);
+            if rows > 1 {
+                depthwise_to_levels(kernel, lines, window, taps, 1, rest);
+            }
+            let found: Vec<u8> = read(kernel, &found).chunks(whole).flat_map(|c| c[..channels].to_vec()).collect();
+            assert!(found == wanted, "{} {window:?} {size:?} {channels}", kernel.name());
+        }
+    }
+}
+
+#[test]
+fn sums_that_no_float_could_hold_are_refused() {
+    let window = Window { kernel: [15, 15], strides: [1, 1], pads: [0; 4] };
+    let new = |tap: i8, scale: f32, bias: f32| LevelTaps::new(window, &[tap; 225], &[scale], &[bias], [1.0; 2]);
+    assert!(new(1, 0.01, 3.0).is_some());
+    assert!(new(127, 0.01, 3.0).is_none(), "sums");
+    assert!(new(1, 100.0, 3.0).is_none() && new(1, 0.01, 1e9).is_none(), "results");
+    // Without a scale there is the bias alone.
+    let shift = Shift::new(0.0, 9.0, 1e5).unwrap();
+    assert_eq!(Shift::byte(77 + ROUNDER.to_bits() as i32 + shift.start, shift.scale, shift.shift), 9 - 127);
 }

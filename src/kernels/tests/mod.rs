@@ -6,6 +6,7 @@ mod attention;
 mod floats;
 mod levels;
 mod products;
+mod uniform;
 
 /// Deterministic floats in -1..1.
 struct Noise(u32);

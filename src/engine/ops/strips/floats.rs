@@ -19,18 +19,15 @@ pub(super) struct Floats {
 }
 
 impl Layers for Floats {
-    type Value = f32;
+    type Wide = f32;
+    type Middle = f32;
 
-    fn channels(&self) -> usize {
-        self.back.depth()
+    fn channels(&self) -> [usize; 2] {
+        [self.back.depth(); 2]
     }
 
     fn together(&self) -> usize {
         1
-    }
-
-    fn room(buffer: &mut kernels::Floats, count: usize) -> &mut [f32] {
-        buffer.first(count)
     }
 
     fn front(

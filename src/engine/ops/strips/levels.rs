@@ -1,19 +1,19 @@
 //! Layers with bytes between them: where a ReLU6 ends the first and the second, what they make lies in `0..=6` and is kept
 //! as levels of `6 / 254`. The second layer then sums whole numbers, and the last one takes its rows as they are, where it
-//! would else have rounded each to int8 by its largest value. A file asks for that by the last layer's precision `int8`;
-//! with `weights` floats lie between.
+//! would else have rounded each to int8 by its largest value. A file asks for that by the precision `int8` of the second and
+//! the last layer; with `weights` floats lie before it.
 
 use std::ops::Range;
 
 use super::super::Wired;
-use super::super::dense::{Dense, Sink};
+use super::super::dense::{Dense, Precision, Sink};
 use super::super::depthwise::Depthwise;
 use super::super::scratch::Scratch;
 use super::{Between, Front, Layers};
-use crate::kernels::{self, Activation, Kernel, LevelLines, LevelTaps, TOP_LEVEL, padded};
+use crate::kernels::{Activation, Kernel, LevelLines, LevelTaps, TOP_LEVEL, padded};
 
 /// Of both tensors between the layers.
-const STEP: f32 = 6.0 / TOP_LEVEL;
+pub(super) const STEP: f32 = 6.0 / TOP_LEVEL;
 
 #[derive(Debug)]
 pub(super) struct Levels {
@@ -33,28 +33,26 @@ impl Levels {
         depthwise: &Wired<Depthwise>,
         back: &Dense,
     ) -> Option<Self> {
-        if activation != Activation::Relu6 || depthwise.operator.activation != Activation::Relu6 {
+        let bounded = [activation, depthwise.operator.activation] == [Activation::Relu6; 2];
+        if !bounded || depthwise.operator.precision == Precision::Weights {
             return None;
         }
-        let back = back.for_levels()?;
+        let back = back.for_levels(STEP)?;
         let taps = depthwise.operator.level_taps(&depthwise.constants, [STEP; 2])?;
         Some(Levels { front: front.clone(), dense: dense.in_steps(STEP), taps, back })
     }
 }
 
 impl Layers for Levels {
-    type Value = u8;
+    type Wide = u8;
+    type Middle = u8;
 
-    fn channels(&self) -> usize {
-        padded(self.taps.channels())
+    fn channels(&self) -> [usize; 2] {
+        [padded(self.taps.channels()); 2]
     }
 
     fn together(&self) -> usize {
         self.taps.together()
-    }
-
-    fn room(buffer: &mut kernels::Floats, count: usize) -> &mut [u8] {
-        buffer.bytes(count)
     }
 
     fn front(
@@ -76,6 +74,6 @@ impl Layers for Levels {
     }
 
     fn back(&self, kernel: Kernel, x: &[u8], residual: &[f32], out: &mut [f32], _: &mut Scratch) {
-        self.back.levels(kernel, x, STEP, residual, out);
+        self.back.levels(kernel, x, residual, out);
     }
 }

@@ -6,15 +6,18 @@
 //! |---|---|
 //! | `floats` | floats: the result has the bits of the separate layers |
 //! | `levels` | bytes, where a ReLU6 bounds it and the last layer rounds it to int8 anyway |
+//! | `mixed` | floats before the depthwise convolution, bytes after it |
 
 mod floats;
 mod levels;
+mod mixed;
 
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
 use self::floats::Floats;
 use self::levels::Levels;
+use self::mixed::Mixed;
 use super::conv::Conv;
 use super::dense::{Dense, Sink};
 use super::depthwise::Depthwise;
@@ -55,6 +58,7 @@ impl Front {
                 let line = width * dense.depth();
                 dense.rows(kernel, &x[rows.start * line..rows.end * line], sink, scratch);
             }
+            Front::Conv(conv) if conv.is_uniform() => conv.uniform_rows(dense, kernel, x, size, rows, sink, scratch),
             Front::Conv(conv) => {
                 for (i, row) in rows.enumerate() {
                     let sink = sink.rows(i * width..(i + 1) * width, dense.columns());
@@ -72,15 +76,34 @@ struct Between<'a, T> {
     size: [usize; 2],
 }
 
-/// The layers, with values of one kind between them.
+/// What lies between two layers.
+trait Value: Copy + Send + Sync {
+    /// Room for so many.
+    fn room(buffer: &mut kernels::Floats, count: usize) -> &mut [Self];
+}
+
+impl Value for f32 {
+    fn room(buffer: &mut kernels::Floats, count: usize) -> &mut [f32] {
+        buffer.first(count)
+    }
+}
+
+impl Value for u8 {
+    fn room(buffer: &mut kernels::Floats, count: usize) -> &mut [u8] {
+        buffer.bytes(count)
+    }
+}
+
+/// The layers.
 trait Layers: Sync {
-    type Value: Copy + Send + Sync;
-    /// Values of a pixel between the layers.
-    fn channels(&self) -> usize;
+    /// What the first one makes.
+    type Wide: Value;
+    /// What the second one makes.
+    type Middle: Value;
+    /// Values of a pixel of each.
+    fn channels(&self) -> [usize; 2];
     /// Rows of the result that are best made together.
     fn together(&self) -> usize;
-    /// Room for what the first and what the second layer makes, of a thread.
-    fn room(buffer: &mut kernels::Floats, count: usize) -> &mut [Self::Value];
     /// These rows of the first layer's result, of `width` pixels, for a picture `x` of `size`.
     #[allow(clippy::too_many_arguments)]
     fn front(
@@ -90,20 +113,20 @@ trait Layers: Sync {
         size: [usize; 3],
         rows: std::ops::Range<usize>,
         width: usize,
-        out: &mut [Self::Value],
+        out: &mut [Self::Wide],
         scratch: &mut Scratch,
     );
     /// The second layer's rows from `first` on.
     fn middle(
         &self,
         kernel: Kernel,
-        x: Between<Self::Value>,
+        x: Between<Self::Wide>,
         first: usize,
-        out: &mut [Self::Value],
+        out: &mut [Self::Middle],
         scratch: &mut Scratch,
     );
     /// The last layer.
-    fn back(&self, kernel: Kernel, x: &[Self::Value], residual: &[f32], out: &mut [f32], scratch: &mut Scratch);
+    fn back(&self, kernel: Kernel, x: &[Self::Middle], residual: &[f32], out: &mut [f32], scratch: &mut Scratch);
 }
 
 #[derive(Debug)]
@@ -111,6 +134,7 @@ trait Layers: Sync {
 enum Form {
     Floats(Floats),
     Levels(Levels),
+    Mixed(Mixed),
 }
 
 /// The operator; no file names it.
@@ -133,6 +157,7 @@ impl Constants {
         match &self.0 {
             Form::Floats(layers) => &layers.front,
             Form::Levels(layers) => &layers.front,
+            Form::Mixed(layers) => &layers.front,
         }
     }
 }
@@ -182,6 +207,7 @@ impl Operator for Strips {
             match &constants.0 {
                 Form::Floats(layers) => self.picture(layers, x, size, residual, out),
                 Form::Levels(layers) => self.picture(layers, x, size, residual, out),
+                Form::Mixed(layers) => self.picture(layers, x, size, residual, out),
             }
         }
         Ok(())
@@ -190,7 +216,7 @@ impl Operator for Strips {
 
 impl Strips {
     fn picture<L: Layers>(&self, layers: &L, x: &[f32], size: [usize; 3], residual: &[f32], out: &mut [f32]) {
-        if self.size[0] * self.size[1] * layers.channels() * size_of::<L::Value>() <= KEPT {
+        if self.size[0] * self.size[1] * layers.channels()[0] * size_of::<L::Wide>() <= KEPT {
             return self.one_by_one(layers, x, size, residual, out);
         }
         let line = self.line() * self.columns;
@@ -213,12 +239,12 @@ impl Strips {
         let kernel = Kernel::chosen();
         let mut buffers =
             scratch::with(|scratch| (std::mem::take(&mut scratch.wide), std::mem::take(&mut scratch.middle)));
-        let (pixels, channels) = (out.len() / self.columns, layers.channels());
+        let (pixels, [broad, channels]) = (out.len() / self.columns, layers.channels());
         let width = self.size[1];
-        let wide = L::room(&mut buffers.0, self.size[0] * width * channels);
-        let middle = L::room(&mut buffers.1, pixels * channels);
-        threads::split(wide, width * channels, 1, self.cost, |first, out| {
-            let rows = first..first + out.len() / (width * channels);
+        let wide = L::Wide::room(&mut buffers.0, self.size[0] * width * broad);
+        let middle = L::Middle::room(&mut buffers.1, pixels * channels);
+        threads::split(wide, width * broad, 1, self.cost, |first, out| {
+            let rows = first..first + out.len() / (width * broad);
             scratch::with(|scratch| layers.front(kernel, x, size, rows, width, out, scratch));
         });
         threads::split(middle, self.line() * channels, layers.together(), self.cost, |first, out| {
@@ -247,13 +273,15 @@ impl Strips {
     ) {
         let (kernel, window) = (Kernel::chosen(), self.window);
         let [height, width] = self.size;
-        let wide = width * layers.channels();
-        let (line, between) = (self.line() * self.columns, self.line() * layers.channels());
-        let most = (KEPT / size_of::<L::Value>() / wide).saturating_sub(window.kernel[0]) / window.strides[0] + 1;
+        let [broad, channels] = layers.channels();
+        let wide = width * broad;
+        let (line, between) = (self.line() * self.columns, self.line() * channels);
+        let most = (KEPT / size_of::<L::Wide>() / wide).saturating_sub(window.kernel[0]) / window.strides[0] + 1;
         let strip = (most / layers.together() * layers.together()).max(1).min(out.len() / line);
         let kept = ((strip - 1) * window.strides[0] + window.kernel[0]).min(height);
         let mut buffers = (std::mem::take(&mut scratch.wide), std::mem::take(&mut scratch.middle));
-        let (ring, middle) = (L::room(&mut buffers.0, kept * wide), L::room(&mut buffers.1, strip * between));
+        let (ring, middle) =
+            (L::Wide::room(&mut buffers.0, kept * wide), L::Middle::room(&mut buffers.1, strip * between));
         let mut next = window.taps(0, first, height).2;
         for (i, out) in out.chunks_mut(strip * line).enumerate() {
             let row = first + i * strip;
@@ -311,9 +339,9 @@ fn fused(model: &TypedModel, id: usize) -> TractResult<Option<Replacement>> {
     }
     let window = depthwise.operator.window;
     let Some([rows, columns]) = window.output(height, width) else { return Ok(None) };
-    let levels = Levels::new(&front, &dense, activation, depthwise, &back.constants);
-    let form = match levels {
-        Some(levels) => Form::Levels(levels),
+    let levels = Levels::new(&front, &dense, activation, depthwise, &back.constants).map(Form::Levels);
+    let form = match levels.or_else(|| Mixed::new(&front, &dense, depthwise, &back.constants).map(Form::Mixed)) {
+        Some(form) => form,
         None if height * width * channels < WORTH_IT => return Ok(None),
         None => Form::Floats(Floats {
             front,
