@@ -57,8 +57,8 @@ class Networks:
             for part in (self.body, self.head, self.text, self.speaker):
                 round_weights(part)
         if form in ("activations", "int8"):
-            # The stem and the first block keep float activations: see `export.image_graph`.
-            for part in (self.body.blocks[1:], self.head, self.text, self.speaker):
+            # The stem loses nothing, and its results stay float: see `export.image_graph`.
+            for part in (self.body.blocks, self.head, self.text, self.speaker):
                 round_activations(part)
             self.speaker.norm.register_forward_hook(lambda _, __, out: rounded(out))
 

@@ -26,18 +26,19 @@ SIZE = 256
 
 
 def image_graph(body: trunk.Trunk, head: ImageHead, stock: bool) -> Graph:
-    """The stem and the first block keep float activations: few weights, and values too fine for the bytes that the engine
-    keeps between the layers of the other blocks."""
+    """A picture's values are whole multiples of one scale, by which the stem reads them as bytes and loses nothing. What it
+    makes stays float for the first depthwise convolution, whose differences between neighbours would not survive the bytes
+    that the engine keeps between the layers of the other blocks."""
     g = Graph("image", stock)
     x = g.op("Transpose", [g.input("image", [1, 3, SIZE, SIZE])], perm=[0, 2, 3, 1])
-    x, side = g.convolution(x, body.stem, SIZE, False, "relu6", "weights"), SIZE // 2
-    as_linear = lambda x, conv, activation, residual=None, p="int8": g.linear(x, conv.conv.weight.flatten(1), conv.conv.bias, activation, residual, p)
+    x, side = g.convolution(x, body.stem, SIZE, False, "relu6", x_scale=1 / (255 * trunk.STD)), SIZE // 2
+    as_linear = lambda x, conv, activation, residual=None: g.linear(x, conv.conv.weight.flatten(1), conv.conv.bias, activation, residual)
     blocks = [*body.blocks[: trunk.LAST_FINE_BLOCK + 1], *head.tail]
     for index, block in enumerate(blocks):
         y = as_linear(x, block.expand, "relu6") if block.expand else x
-        y = g.convolution(y, block.depthwise, side, True, "relu6")
+        y = g.convolution(y, block.depthwise, side, True, "relu6", "int8" if block.expand else "weights")
         side = -(-side // block.depthwise.stride)
-        x = as_linear(y, block.project, "none", x if block.residual else None, "int8" if block.expand else "weights")
+        x = as_linear(y, block.project, "none", x if block.residual else None)
         if index == trunk.LAST_FINE_BLOCK:
             fine = g.reshape(x, 1, GRID * GRID, trunk.FINE)
     features = g.linear(g.reshape(x, 1, 64, trunk.COARSE), head.head.weight, head.head.bias, "relu6")
@@ -190,7 +191,7 @@ def write_manifest(speaker: Speaker) -> None:
     lines = [
         "format = 1",
         'name = "lookout"',
-        'version = "3.5"',
+        'version = "3.6"',
         'licence = "Non-commercial research and education (trained on Flickr8k, Flickr30k-Entities, DAQUAR and pictures of ImageNet and VOC)"',
         f'distilled_from = {quote(["EfficientNet-Lite2 (ImageNet-1k, Apache-2.0)", "all-MiniLM-L6-v2 (Apache-2.0)"])}',
         "",

@@ -92,8 +92,8 @@ class Graph:
         inputs = [x, self.constant(weight[0], np.int8), self.constant(weight[1]), self.constant(bias)]
         return self.ours("Linear", inputs + ([residual] if residual else []), activation=activation, precision=precision)
 
-    def convolution(self, x, conv, size: int, depthwise: bool, activation: str, precision="int8"):
-        """A `trunk.Conv` over a square NHWC map of side `size`."""
+    def convolution(self, x, conv, size: int, depthwise: bool, activation: str, precision="int8", x_scale: float | None = None):
+        """A `trunk.Conv` over a square NHWC map of side `size`. `x_scale` is of all of `x`, where that is known."""
         from .trunk import same_padding
 
         begin, end = same_padding(size, conv.kernel, conv.stride)
@@ -111,9 +111,9 @@ class Graph:
             y = self.op("Conv", [y, self.constant(near), self.constant(conv.conv.bias)], kernel_shape=[k, k], strides=[conv.stride] * 2, pads=[begin, begin, end, end], group=weight.shape[0] if depthwise else 1)
             return self.activate(self.op("Transpose", [y], perm=[0, 2, 3, 1]), activation)
         inputs = [x, self.constant(values, np.int8), self.constant(scale), self.constant(conv.conv.bias)]
-        if depthwise:
-            return self.ours("Depthwise", inputs, activation=activation, **attributes)
-        return self.ours("Conv", inputs, activation=activation, precision=precision, **attributes)
+        if x_scale:
+            attributes["x_scale"] = x_scale
+        return self.ours("Depthwise" if depthwise else "Conv", inputs, activation=activation, precision=precision, **attributes)
 
     def norm(self, x, layer):
         inputs = [x, self.constant(layer.weight), self.constant(layer.bias)]
