@@ -5,8 +5,8 @@ use std::sync::{Once, OnceLock};
 
 use lookout::bundle::{Bundle, Manifest};
 use lookout::kernels::{
-    Activation, Finish, Floats, Kernel, LevelLines, LevelTaps, Lines, Packed, Rows, Taps, Window, depthwise, padded,
-    rows_of_levels,
+    Activation, Finish, Floats, Kernel, LevelLines, LevelTaps, Lines, Packed, Rows, Taps, Window, Windows, depthwise,
+    depthwise_to_levels, padded, pixels, rows_of_bytes, rows_of_levels,
 };
 use lookout::link::serial::{MAX_LINE, Split, Splitter, check_line};
 use lookout::picture::{Filter, MAX_PIXELS, Picture, Preprocess, ResizeRule};
@@ -155,7 +155,7 @@ pub fn kernels(bytes: &[u8]) {
     // Levels: what a product writes, what a depthwise convolution makes of a picture, and a product of that.
     let levels: Vec<u8> = (0..size[0] * size[1] * padded(channels)).map(|_| byte().min(254)).collect();
     let small = vec![0.002; channels];
-    let level_taps = LevelTaps::new(window, &taps, &small, &ones, [0.5; 2]);
+    let level_taps = LevelTaps::new(window, &taps, &small, &ones, [0.5; 2]).expect("sums and results are small");
     let in_levels = |kernel: Kernel| {
         let mut quantised = Rows::default();
         quantised.quantise(kernel, &x, depth);
@@ -175,17 +175,53 @@ pub fn kernels(bytes: &[u8]) {
         let last =
             Packed::new(&taps[..channels], channels, 1, &[0.01], &[]).expect("a scale").deepened(padded(channels));
         let mut sums = vec![0.0; high * wide];
-        let steps = vec![0.5; sums.len()];
-        let view = rows_of_levels(&slid, padded(channels), &steps);
+        let view = rows_of_levels(&slid, padded(channels));
         kernel.multiply(view, &last, 0..1, Finish::NONE, &mut sums, 1);
         let read = |bytes: Vec<u8>| bytes.into_iter().map(|byte| byte.wrapping_sub(kernel.blank())).collect::<Vec<_>>();
         Some((read(out), read(slid), sums.into_iter().map(f32::to_bits).collect::<Vec<_>>()))
     };
+    // A first layer: a picture as bytes, windows of two of its lines, their product; and a depthwise convolution of floats.
+    let first = |kernel: Kernel| {
+        let [_, width] = size;
+        let pitch = width * channels;
+        let mut bytes = vec![0; 2 * pitch + Windows::SLACK];
+        for (line, floats) in bytes.chunks_exact_mut(pitch).take(2).zip(picture.chunks_exact(pitch).cycle()) {
+            pixels(kernel, floats, [channels, 1], channels, 0.9, line);
+        }
+        let shape = Windows { step: channels, pieces: 2, piece: side.min(width) * channels, pitch };
+        let count = width + 1 - side.min(width);
+        let mut copied = vec![0; count * shape.depth() + Windows::SLACK];
+        shape.copy(&bytes, count, &mut copied);
+        let depth = 2 * shape.piece;
+        let kept: Vec<i8> = (0..depth).map(|k| taps[k % taps.len()]).collect();
+        let matrix = Packed::new(&kept, depth, 1, &[0.01], &[]).expect("a scale");
+        let mut sums = vec![0.0; count];
+        kernel.multiply(
+            rows_of_bytes(kernel, &copied, count, shape.depth()),
+            &matrix,
+            0..1,
+            Finish::NONE,
+            &mut sums,
+            1,
+        );
+        let mut levels =
+            vec![kernel.blank(); window.output(size[0], width)?.iter().product::<usize>() * padded(channels)];
+        let lines = Lines { x: &picture, kept: size[0], size };
+        // A power of two, so that what is not fused is exact as well.
+        let scale = vec![1.0 / 128.0; channels];
+        let taps = Taps { weight: &taps, scale: &scale, bias: &ones, activation };
+        depthwise_to_levels(kernel, lines, window, taps, 0, &mut levels);
+        // What pads a pixel is any byte.
+        let read = |pixel: &[u8]| pixel[..channels].iter().map(|b| b.wrapping_sub(kernel.blank())).collect::<Vec<_>>();
+        let levels: Vec<u8> = levels.chunks(padded(channels)).flat_map(read).collect();
+        Some((sums.into_iter().map(f32::to_bits).collect::<Vec<_>>(), levels))
+    };
     let available = Kernel::available();
     let plain = available[available.len() - 1];
-    let wanted = (multiply(plain), slide(plain), in_levels(plain));
+    let all = |kernel: Kernel| (multiply(kernel), slide(kernel), in_levels(kernel), first(kernel));
+    let wanted = all(plain);
     for kernel in available {
-        assert!((multiply(kernel), slide(kernel), in_levels(kernel)) == wanted, "{}", kernel.name());
+        assert!(all(kernel) == wanted, "{}", kernel.name());
     }
 }
 

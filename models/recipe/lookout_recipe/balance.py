@@ -2,7 +2,7 @@
 
 Rounding the weights shifts the mean of a layer's output by (rounded - float) times the mean of its input. The mean
 input, over training pictures and sentences, is known when a bundle is exported, and biases stay float in it, so the
-shift is taken out there and costs nothing at run time.
+shift is taken out there and costs nothing at run time. Layers that `settle` has rounded have no such shift.
 """
 
 import copy
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from . import data, trunk
 from .graph import quantised
 from .model import StaticKeyAttention
+from .settle import settled
 from .words import END, START, clean, speaker_tokenizer
 
 PICTURES, SENTENCES = 100, 1000
@@ -66,14 +67,14 @@ class Tower(nn.Module):
         return self.head.embed(tokens, features), self.head.patches(fine, tokens)
 
 
-def balance(body, head, text, speaker, size: int):
-    """The networks that the bundle is made of, with balanced biases."""
+def balance(body, head, text, speaker, size: int, settle_body: bool = True):
+    """The networks that the bundle is made of, with balanced biases, and the convolutions before stride 16 settled."""
     from .align import embed_texts, encode
 
     rows = data.rows(SET)
     few = rows[:: max(1, len(rows) // PICTURES)][:PICTURES]
     pixels = torch.from_numpy(np.stack(list(data.pictures(SET, size, [row["image"] for row in few]))))
-    tower = Tower(body, head)
+    tower = Tower(settled(body, pixels) if settle_body else body, head)
     with torch.no_grad():
         patches = torch.cat([tower(part)[1] for part in pixels.split(25)])
     words = speaker_tokenizer()
