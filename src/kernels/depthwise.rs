@@ -178,8 +178,8 @@ impl Result for u8 {
                 if J + 4 <= count.min(COUNT) {
                     V::levels(std::array::from_fn(|i| results[(J + i) % COUNT]), blank, to.add(J * pitch), pitch);
                 } else {
-                    for j in J..count.min(COUNT) {
-                        let level = results[j].hold(V::splat(TOP_LEVEL));
+                    for (j, result) in results.iter().enumerate().take(count).skip(J) {
+                        let level = result.hold(V::splat(TOP_LEVEL));
                         level.bytes(V::splat(1.0), blank, to.add(j * pitch));
                     }
                 }

@@ -130,7 +130,6 @@ trait Layers: Sync {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a network has a handful of them")]
 enum Form {
     Floats(Floats),
     Levels(Levels),
