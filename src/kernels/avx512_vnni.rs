@@ -2,7 +2,6 @@
 //! carry an offset of 128, which the column's correction takes back.
 
 use std::arch::x86_64::*;
-use std::array::from_fn;
 use std::mem::MaybeUninit;
 
 use super::dots::four_wide_levels;
@@ -111,13 +110,14 @@ unsafe fn levels<const ROWS: usize, const PANELS: usize>(ending: Ending, sums: [
     unsafe {
         for (m, row) in sums.into_iter().enumerate() {
             let row_scale = _mm512_set1_ps(*ending.row_scale.add(m));
-            let panel = |i: usize| i.min(PANELS - 1);
-            let ends = from_fn(|i| {
-                let column = panel(i) * PANEL;
-                let scale = _mm512_mul_ps(row_scale, _mm512_loadu_ps(ending.scale.add(column)));
-                [scale, _mm512_loadu_ps(ending.bias.add(column))]
-            });
-            let bytes = four_wide_levels(from_fn(|i| row[panel(i)]), ends);
+            let (mut sums, mut ends) = ([_mm512_setzero_si512(); 4], [[_mm512_setzero_ps(); 2]; 4]);
+            for (i, (sum, ends)) in sums.iter_mut().zip(&mut ends).enumerate() {
+                let panel = i.min(PANELS - 1);
+                *sum = row[panel];
+                ends[0] = _mm512_mul_ps(row_scale, _mm512_loadu_ps(ending.scale.add(panel * PANEL)));
+                ends[1] = _mm512_loadu_ps(ending.bias.add(panel * PANEL));
+            }
+            let bytes = four_wide_levels(sums, ends);
             let to = ending.levels.add(m * ending.stride);
             match PANELS {
                 4 => _mm512_storeu_si512(to.cast(), bytes),

@@ -176,7 +176,8 @@ impl Result for u8 {
         unsafe {
             unroll! { J in 0 4 => {
                 if J + 4 <= count.min(COUNT) {
-                    V::levels(std::array::from_fn(|i| results[(J + i) % COUNT]), blank, to.add(J * pitch), pitch);
+                    let four = [results[J % COUNT], results[(J + 1) % COUNT], results[(J + 2) % COUNT], results[(J + 3) % COUNT]];
+                    V::levels(four, blank, to.add(J * pitch), pitch);
                 } else {
                     for (j, result) in results.iter().enumerate().take(count).skip(J) {
                         let level = result.hold(V::splat(TOP_LEVEL));

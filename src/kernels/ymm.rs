@@ -74,17 +74,17 @@ macro_rules! ymm_kernel {
         unsafe fn levels<const ROWS: usize>(ending: Ending, sums: [[__m256i; 2]; ROWS]) {
             // SAFETY: scales, biases and rows of levels have a whole panel here, and there are ROWS rows.
             unsafe {
-                let load = |from: *const f32| [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))];
-                let (scale, bias) = (load(ending.scale), load(ending.bias));
-                let ends = |m: usize| {
-                    let row_scale = _mm256_set1_ps(*ending.row_scale.add(m));
-                    [0, 1].map(|half| [_mm256_mul_ps(row_scale, scale[half]), bias[half]])
-                };
+                let scale = [_mm256_loadu_ps(ending.scale), _mm256_loadu_ps(ending.scale.add(8))];
+                let bias = [_mm256_loadu_ps(ending.bias), _mm256_loadu_ps(ending.bias.add(8))];
                 for m in (0..ROWS).step_by(2) {
                     let other = (m + 1).min(ROWS - 1);
                     let ([a, b], [c, d]) = (sums[m], sums[other]);
-                    let ([e, f], [g, h]) = (ends(m), ends(other));
-                    let bytes = four_levels([a, b, c, d], [e, f, g, h], ending.blank);
+                    let mut ends = [[_mm256_setzero_ps(); 2]; 4];
+                    for (i, ends) in ends.iter_mut().enumerate() {
+                        let row_scale = _mm256_set1_ps(*ending.row_scale.add(if i < 2 { m } else { other }));
+                        *ends = [_mm256_mul_ps(row_scale, scale[i % 2]), bias[i % 2]];
+                    }
+                    let bytes = four_levels([a, b, c, d], ends, ending.blank);
                     let to = ending.levels.add(m * ending.stride);
                     _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(bytes));
                     if other > m {

@@ -7,6 +7,8 @@ use crate::kernels::levels::{LIFT, TOP_LEVEL};
 use crate::kernels::quantise::ROUNDER;
 
 // SAFETY of every block below: the caller promises the instruction set and the room behind pointers.
+//
+// No instruction is in a closure: where the compiler does not put that into its caller, it lacks the instruction set.
 
 /// AVX-512 with VNNI: levels as they are.
 #[derive(Clone, Copy)]
@@ -24,7 +26,11 @@ pub(in crate::kernels) struct Half;
 unsafe fn interleave_16(rows: [*const u8; 4], to: *mut u8) {
     // SAFETY: see above.
     unsafe {
-        let [a, b, c, d] = rows.map(|row| _mm_loadu_si128(row.cast()));
+        let mut loaded = [_mm_setzero_si128(); 4];
+        for (loaded, row) in loaded.iter_mut().zip(rows) {
+            *loaded = _mm_loadu_si128(row.cast());
+        }
+        let [a, b, c, d] = loaded;
         let (ab, cd) = (_mm_unpacklo_epi8(a, b), _mm_unpacklo_epi8(c, d));
         let (ef, gh) = (_mm_unpackhi_epi8(a, b), _mm_unpackhi_epi8(c, d));
         let to = to.cast::<__m128i>();
@@ -41,7 +47,11 @@ unsafe fn interleave_32(rows: [*const u8; 4], to: *mut u8) {
     // SAFETY: see above.
     unsafe {
         let deal = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
-        let [a, b, c, d] = rows.map(|row| _mm256_permutevar8x32_epi32(_mm256_loadu_si256(row.cast()), deal));
+        let mut loaded = [_mm256_setzero_si256(); 4];
+        for (loaded, row) in loaded.iter_mut().zip(rows) {
+            *loaded = _mm256_permutevar8x32_epi32(_mm256_loadu_si256(row.cast()), deal);
+        }
+        let [a, b, c, d] = loaded;
         let (ab, cd) = (_mm256_unpacklo_epi8(a, b), _mm256_unpacklo_epi8(c, d));
         let (ef, gh) = (_mm256_unpackhi_epi8(a, b), _mm256_unpackhi_epi8(c, d));
         let to = to.cast::<__m256i>();
@@ -83,7 +93,8 @@ impl Dots for WideVnni {
         for (i, some) in sums.chunks(4).enumerate() {
             // SAFETY: see above.
             unsafe {
-                let four = std::array::from_fn(|j| some[j.min(some.len() - 1)]);
+                let last = some.len() - 1;
+                let four = [some[0], some[1.min(last)], some[2.min(last)], some[last]];
                 let parts = quarters(shifted_wide(four, ends));
                 for (j, part) in parts.into_iter().take(some.len()).enumerate() {
                     _mm_storeu_si128(to.add((4 * i + j) * pitch).cast(), part);
@@ -95,7 +106,11 @@ impl Dots for WideVnni {
     unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
         // SAFETY: see above. 4 bytes each are dealt out to the quarters, within which unpacking works.
         unsafe {
-            let [a, b, c, d] = rows.map(|row| dealt(_mm512_loadu_si512(row.cast())));
+            let mut loaded = [_mm512_setzero_si512(); 4];
+            for (loaded, row) in loaded.iter_mut().zip(rows) {
+                *loaded = dealt(_mm512_loadu_si512(row.cast()));
+            }
+            let [a, b, c, d] = loaded;
             let (ab, cd) = (_mm512_unpacklo_epi8(a, b), _mm512_unpacklo_epi8(c, d));
             let (ef, gh) = (_mm512_unpackhi_epi8(a, b), _mm512_unpackhi_epi8(c, d));
             let to = to.cast::<__m512i>();
@@ -117,8 +132,11 @@ impl Dots for WideVnni {
 pub(in crate::kernels) unsafe fn four_levels(sums: [__m256i; 4], ends: [[__m256; 2]; 4], blank: u8) -> __m256i {
     // SAFETY: see above.
     unsafe {
-        let y = |i: usize| _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[i]), ends[i][0], ends[i][1]);
-        levels_of([y(0), y(1), y(2), y(3)], blank)
+        let mut values = [_mm256_setzero_ps(); 4];
+        for (i, value) in values.iter_mut().enumerate() {
+            *value = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[i]), ends[i][0], ends[i][1]);
+        }
+        levels_of(values, blank)
     }
 }
 
@@ -129,7 +147,11 @@ pub(in crate::kernels) unsafe fn levels_of(values: [__m256; 4], blank: u8) -> __
     // SAFETY: see above.
     unsafe {
         let top = _mm256_set1_ps(TOP_LEVEL);
-        let [a, b, c, d] = values.map(|y| _mm256_cvtps_epi32(_mm256_min_ps(top, y)));
+        let mut whole = [_mm256_setzero_si256(); 4];
+        for (whole, y) in whole.iter_mut().zip(values) {
+            *whole = _mm256_cvtps_epi32(_mm256_min_ps(top, y));
+        }
+        let [a, b, c, d] = whole;
         let bytes = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
         let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
         _mm256_add_epi8(bytes, _mm256_set1_epi8(blank as i8))
@@ -141,8 +163,11 @@ pub(in crate::kernels) unsafe fn levels_of(values: [__m256; 4], blank: u8) -> __
 pub(in crate::kernels) unsafe fn four_wide_levels(sums: [__m512i; 4], ends: [[__m512; 2]; 4]) -> __m512i {
     // SAFETY: see above.
     unsafe {
-        let y = |i: usize| _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i]), ends[i][0], ends[i][1]);
-        wide_levels_of([y(0), y(1), y(2), y(3)])
+        let mut values = [_mm512_setzero_ps(); 4];
+        for (i, value) in values.iter_mut().enumerate() {
+            *value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i]), ends[i][0], ends[i][1]);
+        }
+        wide_levels_of(values)
     }
 }
 
@@ -152,7 +177,11 @@ pub(in crate::kernels) unsafe fn wide_levels_of(values: [__m512; 4]) -> __m512i 
     // SAFETY: see above.
     unsafe {
         let top = _mm512_set1_ps(TOP_LEVEL);
-        let [a, b, c, d] = values.map(|y| _mm512_cvtps_epi32(_mm512_min_ps(top, y)));
+        let mut whole = [_mm512_setzero_si512(); 4];
+        for (whole, y) in whole.iter_mut().zip(values) {
+            *whole = _mm512_cvtps_epi32(_mm512_min_ps(top, y));
+        }
+        let [a, b, c, d] = whole;
         dealt(_mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)))
     }
 }
@@ -164,8 +193,12 @@ unsafe fn shifted(sums: [__m256i; 4], ends: [__m256; 2], blank: u8) -> __m256i {
     // SAFETY: see above.
     unsafe {
         let rounder = _mm256_set1_epi32(ROUNDER.to_bits() as i32);
-        let whole = |sum| _mm256_castps_si256(_mm256_fmadd_ps(_mm256_castsi256_ps(sum), ends[0], ends[1]));
-        let [a, b, c, d] = sums.map(|sum| _mm256_sub_epi32(whole(sum), rounder));
+        let mut whole = [_mm256_setzero_si256(); 4];
+        for (whole, sum) in whole.iter_mut().zip(sums) {
+            let y = _mm256_fmadd_ps(_mm256_castsi256_ps(sum), ends[0], ends[1]);
+            *whole = _mm256_sub_epi32(_mm256_castps_si256(y), rounder);
+        }
+        let [a, b, c, d] = whole;
         let bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
         let bytes = _mm256_max_epi8(bytes, _mm256_set1_epi8(SIGNED as i8));
         let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
@@ -179,8 +212,12 @@ unsafe fn shifted_wide(sums: [__m512i; 4], ends: [__m512; 2]) -> __m512i {
     // SAFETY: see above.
     unsafe {
         let rounder = _mm512_set1_epi32(ROUNDER.to_bits() as i32);
-        let whole = |sum| _mm512_castps_si512(_mm512_fmadd_ps(_mm512_castsi512_ps(sum), ends[0], ends[1]));
-        let [a, b, c, d] = sums.map(|sum| _mm512_sub_epi32(whole(sum), rounder));
+        let mut whole = [_mm512_setzero_si512(); 4];
+        for (whole, sum) in whole.iter_mut().zip(sums) {
+            let y = _mm512_fmadd_ps(_mm512_castsi512_ps(sum), ends[0], ends[1]);
+            *whole = _mm512_sub_epi32(_mm512_castps_si512(y), rounder);
+        }
+        let [a, b, c, d] = whole;
         let bytes = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
         let bytes = _mm512_max_epi8(bytes, _mm512_set1_epi8(SIGNED as i8));
         dealt(_mm512_add_epi8(bytes, _mm512_set1_epi8(LIFT as i8)))
@@ -263,7 +300,8 @@ macro_rules! half {
                 for (i, some) in sums.chunks(4).enumerate() {
                     // SAFETY: see above.
                     unsafe {
-                        let four = std::array::from_fn(|j| some[j.min(some.len() - 1)]);
+                        let last = some.len() - 1;
+                        let four = [some[0], some[1.min(last)], some[2.min(last)], some[last]];
                         let parts = short_quarters(shifted(four, ends, Self::BLANK));
                         for (j, part) in parts.into_iter().take(some.len()).enumerate() {
                             _mm_storel_epi64(to.add((4 * i + j) * pitch).cast(), part);

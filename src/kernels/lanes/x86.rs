@@ -39,11 +39,14 @@ unsafe fn three_together(bytes: [[u8; 16]; 3]) -> [u8; 48] {
     let mut all = [0; 48];
     // SAFETY: see above.
     unsafe {
-        let load = |bytes: &[u8; 16]| _mm_loadu_si128(bytes.as_ptr().cast());
-        let [a, b, c] = [load(&bytes[0]), load(&bytes[1]), load(&bytes[2])];
         for (places, to) in PLACES.iter().zip(all.as_chunks_mut::<16>().0) {
-            let [a, b, c] = [(a, 0), (b, 1), (c, 2)].map(|(kind, i)| _mm_shuffle_epi8(kind, load(&places[i])));
-            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm_or_si128(_mm_or_si128(a, b), c));
+            let mut mixed = _mm_setzero_si128();
+            for (kind, places) in bytes.iter().zip(places) {
+                let places = _mm_loadu_si128(places.as_ptr().cast());
+                let bytes = _mm_loadu_si128(kind.as_ptr().cast());
+                mixed = _mm_or_si128(mixed, _mm_shuffle_epi8(bytes, places));
+            }
+            _mm_storeu_si128(to.as_mut_ptr().cast(), mixed);
         }
     }
     all
@@ -144,7 +147,11 @@ impl Lanes for __m512 {
         // SAFETY: see above.
         unsafe {
             let low = _mm512_set1_epi32(255);
-            let [a, b, c, d] = rows.map(|row| _mm512_cvtps_epi32(_mm512_mul_ps(row, factor)));
+            let mut whole = [_mm512_setzero_si512(); 4];
+            for (whole, row) in whole.iter_mut().zip(rows) {
+                *whole = _mm512_cvtps_epi32(_mm512_mul_ps(row, factor));
+            }
+            let [a, b, c, d] = whole;
             let ab = _mm512_or_si512(_mm512_and_si512(a, low), _mm512_slli_epi32::<8>(_mm512_and_si512(b, low)));
             let cd = _mm512_or_si512(_mm512_and_si512(c, low), _mm512_slli_epi32::<8>(d));
             let cd = _mm512_slli_epi32::<16>(cd);
@@ -267,7 +274,11 @@ impl Lanes for __m256 {
         // SAFETY: see above.
         unsafe {
             let low = _mm256_set1_epi32(255);
-            let [a, b, c, d] = rows.map(|row| _mm256_cvtps_epi32(_mm256_mul_ps(row, factor)));
+            let mut whole = [_mm256_setzero_si256(); 4];
+            for (whole, row) in whole.iter_mut().zip(rows) {
+                *whole = _mm256_cvtps_epi32(_mm256_mul_ps(row, factor));
+            }
+            let [a, b, c, d] = whole;
             let ab = _mm256_or_si256(_mm256_and_si256(a, low), _mm256_slli_epi32::<8>(_mm256_and_si256(b, low)));
             let cd = _mm256_or_si256(_mm256_and_si256(c, low), _mm256_slli_epi32::<8>(d));
             let cd = _mm256_slli_epi32::<16>(cd);
