@@ -115,7 +115,7 @@ fn check(lines: Lines, window: Window, taps: Taps, first: usize, pixel: usize, r
 const COLUMNS: usize = 8;
 
 /// What results become.
-trait Result: Copy {
+trait Outcome: Copy {
     /// Whether these are levels.
     #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code))]
     const LEVELS: bool;
@@ -133,7 +133,7 @@ trait Result: Copy {
     );
 }
 
-impl Result for f32 {
+impl Outcome for f32 {
     const LEVELS: bool = false;
     #[inline(always)]
     unsafe fn put<V: Lanes, const COUNT: usize>(
@@ -161,7 +161,7 @@ impl Result for f32 {
     }
 }
 
-impl Result for u8 {
+impl Outcome for u8 {
     const LEVELS: bool = true;
     #[inline(always)]
     unsafe fn put<V: Lanes, const COUNT: usize>(
@@ -213,7 +213,7 @@ impl Channels<'_> {
 
     /// Output rows from `first` on with a square kernel.
     #[inline(always)]
-    unsafe fn square<V: Lanes, T: Result, const K: usize, const S: usize>(
+    unsafe fn square<V: Lanes, T: Outcome, const K: usize, const S: usize>(
         &self,
         first: usize,
         columns: usize,
@@ -260,7 +260,7 @@ impl Channels<'_> {
     /// The first `count` of COLUMNS results side by side. Bit `i` of `inside` says whether column `left + i` is in the
     /// picture, which all are unless it is an EDGE.
     #[inline(always)]
-    unsafe fn tile<V: Lanes, T: Result, const K: usize, const S: usize, const EDGE: bool>(
+    unsafe fn tile<V: Lanes, T: Outcome, const K: usize, const S: usize, const EDGE: bool>(
         &self,
         lines: &[*const f32],
         left: isize,
@@ -327,7 +327,7 @@ impl Channels<'_> {
 
     /// Output rows from `first` on with any kernel.
     #[inline(always)]
-    unsafe fn any<V: Lanes, T: Result>(&self, first: usize, columns: usize, out: &mut [T]) {
+    unsafe fn any<V: Lanes, T: Outcome>(&self, first: usize, columns: usize, out: &mut [T]) {
         let [height, width] = self.lines.size;
         let [_, kernel_width] = self.window.kernel;
         for (row, out) in out.chunks_exact_mut(columns * self.pixel).enumerate() {
@@ -355,7 +355,7 @@ impl Channels<'_> {
     }
 
     #[inline(always)]
-    unsafe fn block<V: Lanes, T: Result>(&self, first: usize, columns: usize, out: &mut [T]) {
+    unsafe fn block<V: Lanes, T: Outcome>(&self, first: usize, columns: usize, out: &mut [T]) {
         // SAFETY: the caller's promise.
         unsafe {
             match (self.window.kernel, self.window.strides) {
@@ -374,7 +374,7 @@ const CACHED: usize = 64 * 1024;
 
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-unsafe fn body<V: Lanes, T: Result>(
+unsafe fn body<V: Lanes, T: Outcome>(
     lines: Lines,
     window: Window,
     taps: Taps,
