@@ -70,12 +70,9 @@ pub struct Lines<'a> {
 /// # Panics
 /// When the shapes do not fit together.
 pub fn depthwise(kernel: Kernel, lines: Lines, window: Window, taps: Taps, first: usize, out: &mut [f32]) {
-    let channels = taps.scale.len();
-    if !check(lines, window, taps, first, channels, out.len()) {
-        return;
-    }
+    let Some(all) = Channels::new(kernel, lines, window, taps, taps.scale.len(), first, out.len()) else { return };
     // SAFETY: the sizes were checked above, and `kernel` proves that the machine has the instructions.
-    unsafe { any_window(kernel, lines, window, taps, first, channels, kernel.blank(), out) };
+    unsafe { any_window(kernel, all, first, out) };
     if taps.activation.is_curve() {
         activate(kernel, out, taps.activation);
     }
@@ -87,28 +84,9 @@ pub fn depthwise(kernel: Kernel, lines: Lines, window: Window, taps: Taps, first
 /// When the shapes do not fit together.
 pub fn depthwise_to_levels(kernel: Kernel, lines: Lines, window: Window, taps: Taps, first: usize, out: &mut [u8]) {
     let pixel = padded(taps.scale.len());
-    if !check(lines, window, taps, first, pixel, out.len()) {
-        return;
-    }
+    let Some(all) = Channels::new(kernel, lines, window, taps, pixel, first, out.len()) else { return };
     // SAFETY: the sizes were checked above, and `kernel` proves that the machine has the instructions.
-    unsafe { any_window_to_levels(kernel, lines, window, taps, first, pixel, kernel.blank(), out) };
-}
-
-/// Whether there is anything to do for results of `pixel` values a pixel.
-fn check(lines: Lines, window: Window, taps: Taps, first: usize, pixel: usize, results: usize) -> bool {
-    let [height, width] = lines.size;
-    let channels = taps.scale.len();
-    let Some([rows, columns]) = window.output(height, width) else { panic!("the kernel does not fit") };
-    let line = columns * pixel;
-    if line == 0 || results == 0 {
-        return false;
-    }
-    assert_eq!(lines.x.len(), lines.kept.min(height) * width * channels, "values of the picture");
-    assert!(lines.kept >= height.min(window.kernel[0]), "rows in memory");
-    assert_eq!(taps.weight.len(), window.kernel[0] * window.kernel[1] * channels, "weights");
-    assert_eq!(taps.bias.len(), channels, "biases");
-    assert!(results.is_multiple_of(line) && first + results / line <= rows, "rows of the result");
-    true
+    unsafe { any_window_to_levels(kernel, all, first, out) };
 }
 
 /// Output columns that are summed in registers at a time.
@@ -190,6 +168,7 @@ impl Outcome for u8 {
 }
 
 /// One block of channels of the convolution.
+#[derive(Clone, Copy)]
 struct Channels<'a> {
     lines: Lines<'a>,
     window: Window,
@@ -203,7 +182,36 @@ struct Channels<'a> {
     blank: u8,
 }
 
-impl Channels<'_> {
+impl<'a> Channels<'a> {
+    /// The first block of a convolution with results of `pixel` values a pixel, `results` values of them from row `first` on;
+    /// `None` where there is nothing to do.
+    ///
+    /// # Panics
+    /// When the shapes do not fit together.
+    fn new(
+        kernel: Kernel,
+        lines: Lines<'a>,
+        window: Window,
+        taps: Taps<'a>,
+        pixel: usize,
+        first: usize,
+        results: usize,
+    ) -> Option<Self> {
+        let [height, width] = lines.size;
+        let channels = taps.scale.len();
+        let Some([rows, columns]) = window.output(height, width) else { panic!("the kernel does not fit") };
+        let line = columns * pixel;
+        if line == 0 || results == 0 {
+            return None;
+        }
+        assert_eq!(lines.x.len(), lines.kept.min(height) * width * channels, "values of the picture");
+        assert!(lines.kept >= height.min(window.kernel[0]), "rows in memory");
+        assert_eq!(taps.weight.len(), window.kernel[0] * window.kernel[1] * channels, "weights");
+        assert_eq!(taps.bias.len(), channels, "biases");
+        assert!(results.is_multiple_of(line) && first + results / line <= rows, "rows of the result");
+        Some(Channels { lines, window, taps, channels, start: 0, pixel, blank: kernel.blank() })
+    }
+
     /// Where row `row` of the picture begins, at this block's first channel.
     #[inline(always)]
     unsafe fn row(&self, row: usize) -> *const f32 {
@@ -372,24 +380,16 @@ impl Channels<'_> {
 /// Floats of the picture that are worked on at a time, so that they stay in a cache of the second level.
 const CACHED: usize = 64 * 1024;
 
+/// All channels, of which `all` has the first.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn body<V: Lanes, T: Outcome>(
-    lines: Lines,
-    window: Window,
-    taps: Taps,
-    first: usize,
-    pixel: usize,
-    blank: u8,
-    out: &mut [T],
-) {
-    let channels = taps.scale.len();
+unsafe fn body<V: Lanes, T: Outcome>(all: Channels, first: usize, out: &mut [T]) {
+    let Channels { lines, window, channels, pixel, .. } = all;
     let columns = window.output(lines.size[0], lines.size[1]).map_or(0, |size| size[1]);
     let line = columns * pixel;
     let rows = (CACHED / (lines.size[1] * channels * window.strides[0])).max(4);
     for (i, out) in out.chunks_mut(rows * line).enumerate() {
         let first = first + i * rows;
-        let at = |start| Channels { lines, window, taps, channels, start, pixel, blank };
+        let at = |start| Channels { start, ..all };
         // SAFETY: the caller checked the sizes; the last block overlaps the one before it, and writes the same values.
         unsafe {
             if channels < V::COUNT {
@@ -409,54 +409,10 @@ unsafe fn body<V: Lanes, T: Outcome>(
     }
 }
 
-#[inline(always)]
-unsafe fn to_levels<V: Lanes>(
-    lines: Lines,
-    window: Window,
-    taps: Taps,
-    first: usize,
-    pixel: usize,
-    blank: u8,
-    out: &mut [u8],
-) {
-    // SAFETY: the caller's promise.
-    unsafe { body::<V, u8>(lines, window, taps, first, pixel, blank, out) };
-}
-
-#[inline(always)]
-unsafe fn to_floats<V: Lanes>(
-    lines: Lines,
-    window: Window,
-    taps: Taps,
-    first: usize,
-    pixel: usize,
-    blank: u8,
-    out: &mut [f32],
-) {
-    // SAFETY: the caller's promise.
-    unsafe { body::<V, f32>(lines, window, taps, first, pixel, blank, out) };
+multilanes! {
+    unsafe fn any_window(all: Channels, first: usize, out: &mut [f32]) = body, f32
 }
 
 multilanes! {
-    unsafe fn any_window(
-        lines: Lines,
-        window: Window,
-        taps: Taps,
-        first: usize,
-        pixel: usize,
-        blank: u8,
-        out: &mut [f32],
-    ) = to_floats
-}
-
-multilanes! {
-    unsafe fn any_window_to_levels(
-        lines: Lines,
-        window: Window,
-        taps: Taps,
-        first: usize,
-        pixel: usize,
-        blank: u8,
-        out: &mut [u8],
-    ) = to_levels
+    unsafe fn any_window_to_levels(all: Channels, first: usize, out: &mut [u8]) = body, u8
 }

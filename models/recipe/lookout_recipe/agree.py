@@ -66,7 +66,7 @@ class Networks:
         """`[B, 256, 256, 3]` uint8 to unit embeddings `[B, 384]` and patches `[B, 256, 256]`."""
         embeddings, patches = [], []
         for part in torch.from_numpy(pixels).split(25):
-            x = self.body.stem((part.permute(0, 3, 1, 2).float() / 255 - trunk.MEAN) / trunk.STD)
+            x = self.body.stem(trunk.normalised(part))
             for block in self.body.blocks[: trunk.LAST_FINE_BLOCK + 1]:
                 x = block(x)
             fine = x.flatten(2).transpose(1, 2)

@@ -59,7 +59,7 @@ class Tower(nn.Module):
 
     def forward(self, pixels):
         """`[B, 256, 256, 3]` uint8 to embeddings and patches."""
-        x = self.body.stem((pixels.permute(0, 3, 1, 2).float() / 255 - trunk.MEAN) / trunk.STD)
+        x = self.body.stem(trunk.normalised(pixels))
         for block in self.body.blocks[: trunk.LAST_FINE_BLOCK + 1]:
             x = block(x)
         fine = x.flatten(2).transpose(1, 2)

@@ -155,7 +155,7 @@ def main(random: bool = False, only: str | None = None) -> None:
     body, head, text, speaker, grounder = untrained() if random else trained()
     BUNDLE.mkdir(parents=True, exist_ok=True)
     if not random and only not in ("ground", "manifest"):
-        body, head, text, speaker = balance(body, head, text, speaker, SIZE, only in (None, "image"))
+        body, head, text, speaker = balance(body, head, text, speaker, SIZE, settle_body=only in (None, "image"))
     graphs = {
         "image": lambda stock: image_graph(body, head, stock),
         "text": lambda stock: text_graph(text, stock),

@@ -44,7 +44,7 @@ def surfaces(body, size: int) -> np.ndarray:
             blots = F.interpolate(torch.tensor(dice.normal(0, 40, (1, 3, 6, 6))), size=(size, size), mode="bicubic")
             pixels = pixels + blots[0].permute(1, 2, 0).numpy()
         made.append(pixels.clip(0, 255))
-    x = (torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).float() / 255 - trunk.MEAN) / trunk.STD
+    x = trunk.normalised(torch.from_numpy(np.stack(made)))
     maps = []
     for part in x.split(12):
         y = body.stem(part)

@@ -28,12 +28,6 @@ def inputs(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     return columns.permute(1, 2, 0, 3).flatten(2)
 
 
-def padded(conv: trunk.Conv, x: torch.Tensor) -> torch.Tensor:
-    top, bottom = trunk.same_padding(x.shape[2], conv.kernel, conv.stride)
-    left, right = trunk.same_padding(x.shape[3], conv.kernel, conv.stride)
-    return F.pad(x, (left, right, top, bottom))
-
-
 def rounded(weight: torch.Tensor, products: torch.Tensor) -> torch.Tensor:
     """`[groups, N, K]` float to whole multiples of a scale a row; `products` `[groups, K, K]` are sums of products of
     inputs."""
@@ -62,7 +56,7 @@ def settle(conv: trunk.Conv, seen: torch.Tensor, true: torch.Tensor) -> None:
     weight = layer.weight.detach().view(groups, -1, depth).double()
     products, moved = torch.zeros(groups, depth, depth, dtype=torch.float64), torch.zeros(groups, depth, depth, dtype=torch.float64)
     means, count = [torch.zeros(groups, depth, dtype=torch.float64) for _ in range(2)], 0
-    parts = [(inputs(layer, padded(conv, a)), inputs(layer, padded(conv, b))) for a, b in zip(seen.split(CHUNK), true.split(CHUNK))]
+    parts = [(inputs(layer, conv.padded(a)), inputs(layer, conv.padded(b))) for a, b in zip(seen.split(CHUNK), true.split(CHUNK))]
     for a, b in parts:
         count += a.shape[-1]
         means[0] += a.sum(-1, dtype=torch.float64)
@@ -83,7 +77,7 @@ def settle(conv: trunk.Conv, seen: torch.Tensor, true: torch.Tensor) -> None:
 def settled(body: trunk.Trunk, pixels: torch.Tensor) -> trunk.Trunk:
     """The trunk up to stride 16 with rounded weights, by what it makes of pictures `[B, H, W, 3]` uint8."""
     rounded_body = copy.deepcopy(body)
-    seen = true = (pixels.permute(0, 3, 1, 2).float() / 255 - trunk.MEAN) / trunk.STD
+    seen = true = trunk.normalised(pixels)
 
     def layer(conv: trunk.Conv, float_conv: trunk.Conv, seen, true):
         settle(conv, seen, true)

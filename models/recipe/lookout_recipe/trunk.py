@@ -26,6 +26,11 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+def normalised(pixels: torch.Tensor) -> torch.Tensor:
+    """`[B, H, W, 3]` uint8 to what the trunk takes."""
+    return (pixels.permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
+
+
 class SteadyDepthwise(torch.autograd.Function):
     """Depthwise convolution of stride 1 whose weights are not trained. Its gradient is the same convolution with the
     kernels turned round, which processors do thirty times as fast as the general backward pass."""
@@ -53,12 +58,13 @@ class Conv(nn.Module):
         if self.depthwise and self.conv.stride == (1, 1) and x.requires_grad:
             x = SteadyDepthwise.apply(x, self.conv.weight, self.conv.bias)
             return F.relu6(x) if self.relu6 else x
+        x = self.conv(self.padded(x))
+        return F.relu6(x) if self.relu6 else x
+
+    def padded(self, x):
         top, bottom = same_padding(x.shape[2], self.kernel, self.stride)
         left, right = same_padding(x.shape[3], self.kernel, self.stride)
-        if top or bottom or left or right:
-            x = F.pad(x, (left, right, top, bottom))
-        x = self.conv(x)
-        return F.relu6(x) if self.relu6 else x
+        return F.pad(x, (left, right, top, bottom)) if top or bottom or left or right else x
 
 
 class Block(nn.Module):

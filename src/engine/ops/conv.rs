@@ -44,7 +44,6 @@ impl Operator for Conv {
         let (precision, x_scale) = (Precision::read(node)?, node.get_attr_opt::<f32>("x_scale")?);
         if let Some(scale) = x_scale {
             ensure!(scale.is_normal() && scale > 0.0, "x_scale is {scale}; it must be above 0");
-            ensure!(precision == Precision::Int8, "x_scale needs the precision int8");
         }
         let (window, activation) = (super::window(node)?, super::activation(node)?);
         Ok(Conv { window, activation, precision, x_scale, planes: false })

@@ -203,9 +203,10 @@ impl<const N: usize, const FUSED: bool> Lanes for Array<N, FUSED> {
     }
 }
 
-/// Compiles the `#[inline(always)]` unsafe function `$body::<V: Lanes>` for each instruction set and calls the right one.
+/// Compiles the `#[inline(always)]` unsafe function `$body::<V: Lanes>`, or `$body::<V: Lanes, $kind>`, for each instruction set
+/// and calls the right one.
 macro_rules! multilanes {
-    ($(#[$doc:meta])* $vis:vis unsafe fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $body:ident) => {
+    ($(#[$doc:meta])* $vis:vis unsafe fn $name:ident($($arg:ident: $type:ty),* $(,)?) = $body:ident $(, $kind:ty)?) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments)]
         $vis unsafe fn $name(kernel: $crate::kernels::Kernel, $($arg: $type),*) {
@@ -217,13 +218,13 @@ macro_rules! multilanes {
                 #[allow(clippy::too_many_arguments)]
                 unsafe fn wide($($arg: $type),*) {
                     // SAFETY: the caller's promise; this function has the features.
-                    unsafe { $body::<__m512>($($arg),*) }
+                    unsafe { $body::<__m512 $(, $kind)?>($($arg),*) }
                 }
                 #[target_feature(enable = "avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
                 unsafe fn half($($arg: $type),*) {
                     // SAFETY: the caller's promise; this function has the features.
-                    unsafe { $body::<__m256>($($arg),*) }
+                    unsafe { $body::<__m256 $(, $kind)?>($($arg),*) }
                 }
                 match kernel.0 {
                     // SAFETY: a kernel of this set exists only where these features were detected.
@@ -236,11 +237,11 @@ macro_rules! multilanes {
             #[cfg(target_arch = "aarch64")]
             if kernel.0 != $crate::kernels::Set::Plain {
                 // SAFETY: the caller's promise; AArch64 always has these instructions.
-                return unsafe { $body::<std::arch::aarch64::float32x4_t>($($arg),*) };
+                return unsafe { $body::<std::arch::aarch64::float32x4_t $(, $kind)?>($($arg),*) };
             }
             let _ = kernel;
             // SAFETY: the caller's promise.
-            unsafe { $body::<$crate::kernels::lanes::Array<4, { cfg!(target_arch = "aarch64") }>>($($arg),*) }
+            unsafe { $body::<$crate::kernels::lanes::Array<4, { cfg!(target_arch = "aarch64") }> $(, $kind)?>($($arg),*) }
         }
     };
 }

@@ -1,6 +1,5 @@
 //! Layers as they are, with floats between them.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::dense::{Dense, Sink};
@@ -30,17 +29,8 @@ impl Layers for Floats {
         1
     }
 
-    fn front(
-        &self,
-        kernel: Kernel,
-        x: &[f32],
-        size: [usize; 3],
-        rows: Range<usize>,
-        width: usize,
-        out: &mut [f32],
-        scratch: &mut Scratch,
-    ) {
-        self.front.rows(&self.dense, kernel, x, size, rows, width, Sink::Floats { out, residual: &[] }, scratch);
+    fn first(&self) -> (&Front, &Dense) {
+        (&self.front, &self.dense)
     }
 
     fn middle(&self, kernel: Kernel, x: Between<f32>, first: usize, out: &mut [f32], _: &mut Scratch) {

@@ -3,10 +3,8 @@
 //! would else have rounded each to int8 by its largest value. A file asks for that by the precision `int8` of the second and
 //! the last layer; with `weights` floats lie before it.
 
-use std::ops::Range;
-
 use super::super::Wired;
-use super::super::dense::{Dense, Precision, Sink};
+use super::super::dense::{Dense, Precision};
 use super::super::depthwise::Depthwise;
 use super::super::scratch::Scratch;
 use super::{Between, Front, Layers};
@@ -55,17 +53,8 @@ impl Layers for Levels {
         self.taps.together()
     }
 
-    fn front(
-        &self,
-        kernel: Kernel,
-        x: &[f32],
-        size: [usize; 3],
-        rows: Range<usize>,
-        width: usize,
-        out: &mut [u8],
-        scratch: &mut Scratch,
-    ) {
-        self.front.rows(&self.dense, kernel, x, size, rows, width, Sink::Levels(out), scratch);
+    fn first(&self) -> (&Front, &Dense) {
+        (&self.front, &self.dense)
     }
 
     fn middle(&self, kernel: Kernel, x: Between<u8>, first: usize, out: &mut [u8], scratch: &mut Scratch) {

@@ -1,11 +1,10 @@
 //! Layers with floats before the depthwise convolution, whose precision is `weights`, and levels of `6 / 254` after it: for
 //! first layers, whose differences between neighbours count for more than steps as coarse would leave of them.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::Wired;
-use super::super::dense::{Dense, Precision, Sink};
+use super::super::dense::{Dense, Precision};
 use super::super::depthwise::{Constants, Depthwise};
 use super::super::scratch::Scratch;
 use super::levels::STEP;
@@ -48,17 +47,8 @@ impl Layers for Mixed {
         1
     }
 
-    fn front(
-        &self,
-        kernel: Kernel,
-        x: &[f32],
-        size: [usize; 3],
-        rows: Range<usize>,
-        width: usize,
-        out: &mut [f32],
-        scratch: &mut Scratch,
-    ) {
-        self.front.rows(&self.dense, kernel, x, size, rows, width, Sink::Floats { out, residual: &[] }, scratch);
+    fn first(&self) -> (&Front, &Dense) {
+        (&self.front, &self.dense)
     }
 
     fn middle(&self, kernel: Kernel, x: Between<f32>, first: usize, out: &mut [u8], _: &mut Scratch) {

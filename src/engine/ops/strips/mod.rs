@@ -80,17 +80,25 @@ struct Between<'a, T> {
 trait Value: Copy + Send + Sync {
     /// Room for so many.
     fn room(buffer: &mut kernels::Floats, count: usize) -> &mut [Self];
+    /// Where the first layer puts its result.
+    fn sink(out: &mut [Self]) -> Sink<'_>;
 }
 
 impl Value for f32 {
     fn room(buffer: &mut kernels::Floats, count: usize) -> &mut [f32] {
         buffer.first(count)
     }
+    fn sink(out: &mut [f32]) -> Sink<'_> {
+        Sink::Floats { out, residual: &[] }
+    }
 }
 
 impl Value for u8 {
     fn room(buffer: &mut kernels::Floats, count: usize) -> &mut [u8] {
         buffer.bytes(count)
+    }
+    fn sink(out: &mut [u8]) -> Sink<'_> {
+        Sink::Levels(out)
     }
 }
 
@@ -104,18 +112,8 @@ trait Layers: Sync {
     fn channels(&self) -> [usize; 2];
     /// Rows of the result that are best made together.
     fn together(&self) -> usize;
-    /// These rows of the first layer's result, of `width` pixels, for a picture `x` of `size`.
-    #[allow(clippy::too_many_arguments)]
-    fn front(
-        &self,
-        kernel: Kernel,
-        x: &[f32],
-        size: [usize; 3],
-        rows: std::ops::Range<usize>,
-        width: usize,
-        out: &mut [Self::Wide],
-        scratch: &mut Scratch,
-    );
+    /// The first one, whose results are values of `Wide`.
+    fn first(&self) -> (&Front, &Dense);
     /// The second layer's rows from `first` on.
     fn middle(
         &self,
@@ -154,9 +152,9 @@ pub(super) struct Constants(Form);
 impl Constants {
     fn front(&self) -> &Front {
         match &self.0 {
-            Form::Floats(layers) => &layers.front,
-            Form::Levels(layers) => &layers.front,
-            Form::Mixed(layers) => &layers.front,
+            Form::Floats(layers) => layers.first().0,
+            Form::Levels(layers) => layers.first().0,
+            Form::Mixed(layers) => layers.first().0,
         }
     }
 }
@@ -242,9 +240,11 @@ impl Strips {
         let width = self.size[1];
         let wide = L::Wide::room(&mut buffers.0, self.size[0] * width * broad);
         let middle = L::Middle::room(&mut buffers.1, pixels * channels);
+        let (front, dense) = layers.first();
         threads::split(wide, width * broad, 1, self.cost, |first, out| {
             let rows = first..first + out.len() / (width * broad);
-            scratch::with(|scratch| layers.front(kernel, x, size, rows, width, out, scratch));
+            let sink = L::Wide::sink(out);
+            scratch::with(|scratch| front.rows(dense, kernel, x, size, rows, width, sink, scratch));
         });
         threads::split(middle, self.line() * channels, layers.together(), self.cost, |first, out| {
             let x = Between { x: wide, kept: self.size[0], size: self.size };
@@ -281,6 +281,7 @@ impl Strips {
         let mut buffers = (std::mem::take(&mut scratch.wide), std::mem::take(&mut scratch.middle));
         let (ring, middle) =
             (L::Wide::room(&mut buffers.0, kept * wide), L::Middle::room(&mut buffers.1, strip * between));
+        let (front, dense) = layers.first();
         let mut next = window.taps(0, first, height).2;
         for (i, out) in out.chunks_mut(strip * line).enumerate() {
             let row = first + i * strip;
@@ -292,7 +293,8 @@ impl Strips {
                 let place = next % kept;
                 let together = (top + y1 - y0 - next).min(kept - place);
                 let ring = &mut ring[place * wide..][..together * wide];
-                layers.front(kernel, x, size, next..next + together, width, ring, scratch);
+                let (rows, sink) = (next..next + together, L::Wide::sink(ring));
+                front.rows(dense, kernel, x, size, rows, width, sink, scratch);
                 next += together;
             }
             let middle = &mut middle[..count * between];
