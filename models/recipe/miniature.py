@@ -15,6 +15,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+from lookout_recipe.rooms import FIRST
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
@@ -92,6 +93,9 @@ def make(folder: Path) -> None:
     repository(pool / "krish212+vgg", several("data/cup/{}.jpg"))
     repository(pool / "congduytran12+Trash-Classification-", several("dataset-resized/glass/{}.jpg"))
     repository(pool / "ZhaoyueCheng+Image-Style-Recognition", several("train/{}.jpg"))
+    listed = "clean_label,original_labels,seglistall index,seg37list index,seg37list label,images,number of images\n"
+    listed += "".join(f"{t},{t},1,,,[{' '.join(str(FIRST + i) for i in range(QUESTIONS) if i % 3)}],5\n" for t in THINGS) + "wall,wall,2,1,wall,[1 2 3 ...],9553\n"
+    repository(pool / "crmauceri+SUNRGBD_COCO", {"seglistall.csv": listed.encode()})
 
 
 def one_network(bundle: Path, environment: dict) -> None:

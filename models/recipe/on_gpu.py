@@ -40,7 +40,7 @@ def main() -> None:
             torch.nn.functional.cross_entropy(words.flatten(0, 1).float(), want.flatten(), ignore_index=-100),
             grounding_loss(boxes.float(), scores.float(), torch.stack([at_most_four([BOX]), at_most_four([])]), Grounder().centres),
             MiniLM().embed(*padded(IDS)).sum(),
-            Guesser(9, 5)((torch.tensor([1, 2, 3]), torch.tensor([0, 2])), names.float(), patches.float()).sum(),
+            Guesser(9, torch.tensor([0, -1, 1]), 4)((torch.tensor([1, 2, 3]), torch.tensor([0, 2])), names.float(), patches.float(), torch.zeros(2, 4)).sum(),
         ]
         with torch.no_grad():
             losses.append(Stream(speaker, patches, 2).step(torch.tensor([1, 2, 3, 4])).sum())

@@ -104,7 +104,7 @@ def step_loss(head, tower, scale, teaching, pooled, meaning, group, extra, dice)
     fine = torch.stack([teaching.fine[v][i] for v, i in zip(which, group)]).to(DEVICE).float()
     fine = torch.cat([fine, tensor(pooled.fine[extra], np.float32)])
     guess = torch.stack([teaching.classes[v][i] for v, i in zip(which, group)]).float()
-    pool_guess = tensor(pooled.classes[extra], np.float32)
+    pool_guess = pooled.guess(extra)
     said = [dice.randrange(5) for _ in group]
     picked = with_others(sorted({*guess.argmax(1).tolist()}), CLASSES, 16, dice)
     pool_picked = with_others(sorted({*pool_guess.topk(3, 1).indices.flatten().tolist()}), POOL_CLASSES, 48, dice)

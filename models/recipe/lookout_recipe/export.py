@@ -191,7 +191,7 @@ def write_manifest(speaker: Speaker) -> None:
     lines = [
         "format = 1",
         'name = "lookout"',
-        'version = "3.6"',
+        'version = "3.7"',
         'licence = "Non-commercial research and education (trained on Flickr8k, Flickr30k-Entities, DAQUAR and pictures of ImageNet and VOC)"',
         f'distilled_from = {quote(["EfficientNet-Lite2 (ImageNet-1k, Apache-2.0)", "all-MiniLM-L6-v2 (Apache-2.0)"])}',
         "",

@@ -1,7 +1,7 @@
 """Stage `names`: the embedding learns the names of more things; tokens, patch tokens and texts stay as they are.
 
 `align` sees each picture of the pool less than once. Here only the last layers of the embedding learn, over what comes
-before them, computed once, so that they can see the pool many times: the teacher's probabilities of all the 1,000 classes,
+before them, computed once, so that they can see the pool many times: the teachers' probabilities of all the 1,000 classes,
 and the names that the sets give. Embeddings of the train pictures are held near to where they were, which keeps retrieval.
 The towers in `align/towers.pt` are replaced; what was there is kept beside them.
 """
@@ -24,6 +24,7 @@ from .teaching import ALIKE, Pool, said_by_teachers, ways_to_say
 from .text import encode
 
 PASSES, BATCH, POOLED, RATE, KEEP = 20, 384, 768, 1e-3, 0.998
+VIEWS = 4  # of the train pictures: whole, mirrored, and two crops
 ALL = slice(None)  # of the classes
 WIDTH = 1024  # of the way from the convolutional features to the embedding
 CAPTION_WEIGHT, LABEL_WEIGHT, POOL_WEIGHT, NAME_WEIGHT, STAY_WEIGHT = 0.5, 0.2, 1.0, 0.3, 10.0
@@ -55,7 +56,7 @@ class Last(torch.nn.Module):
         return F.normalize(self.project(self.dropout(both)), dim=-1)
 
 
-def main(passes: int, rate: float) -> None:
+def main(passes: int, rate: float, teachers: int) -> None:
     torch.manual_seed(SEED)
     began, path = time.time(), WORK / "align" / "towers.pt"
     state, (_, text) = load(path), tower()
@@ -63,10 +64,10 @@ def main(passes: int, rate: float) -> None:
     head = ImageHead.like(before).eval()
     pooled, rows = Pool(), data.rows("flickr8k/train")
     print("before", start := evaluate(head, text), flush=True)
-    train = [before_embedding(head, features.arrays("flickr8k/train", v)[0], f"train-{v}") for v in range(features.VARIANTS)]
+    train = [before_embedding(head, features.arrays("flickr8k/train", v)[0], f"train-{v}") for v in range(VIEWS)]
     dev, things = before_embedding(head, features.arrays("flickr8k/dev", 0)[0], "dev"), before_embedding(head, pooled.fine, "pool")
     print("ready", round(time.time() - began), "s", flush=True)
-    alike, classes = said_by_teachers(None, None)
+    alike, classes = said_by_teachers([encode(row["captions"]) for row in rows], [features.arrays("flickr8k/train", v)[1] for v in range(VIEWS)])
     captions = embed_texts(text, encode([c for row in rows for c in row["captions"]])).view(-1, 5, 384)
     dev_captions = embed_texts(text, encode([c for row in data.rows("flickr8k/dev") for c in row["captions"]]))
     say = lambda ways: F.normalize(embed_texts(text, ways).mean(0), dim=0)
@@ -91,7 +92,7 @@ def main(passes: int, rate: float) -> None:
         order = dice.sample(range(len(things[0])), len(things[0]))
         last.train()
         for step in range(each):
-            group, view = dice.sample(range(len(rows)), batch), dice.randrange(features.VARIANTS)
+            group, view = dice.sample(range(len(rows)), batch), dice.randrange(VIEWS)
             extra, said = order[step * taken : (step + 1) * taken], [dice.randrange(5) for _ in group]
             inputs = [torch.cat([a[group], b[extra]]).float() for a, b in zip(train[view], things)]
             with mixed():
@@ -102,7 +103,7 @@ def main(passes: int, rate: float) -> None:
             target = (near @ near.t() / ALIKE).softmax(1)
             contrast = (F.cross_entropy(match, target) + F.cross_entropy(match.t(), target)) / 2
             label = class_loss(sharp, picture, names, classes[view][group].float(), ALL)
-            pool_label = class_loss(sharp, thing, names, tensor(pooled.classes[extra], np.float32), ALL)
+            pool_label = class_loss(sharp, thing, names, pooled.guess(extra, teachers), ALL)
             named = {}
             for n, i in enumerate(extra):
                 if pooled.name[i] is not None:
@@ -122,11 +123,12 @@ def main(passes: int, rate: float) -> None:
                 print(recall(mean.module.eval()(*(part.float() for part in dev)), dev_captions), flush=True)
     head.shortcut, head.project = mean.module.shortcut, mean.module.project
     keep(path, state | {"head": head.state_dict(), "head_before": before})
-    record("names", passes=passes, pictures=len(things[0]), before=start, seconds=round(time.time() - began), **evaluate(head, text))
+    record("names", passes=passes, teachers=teachers, pictures=len(things[0]), before=start, seconds=round(time.time() - began), **evaluate(head, text))
 
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description="the embedding learns the names of more things")
     options.add_argument("--passes", type=int, default=PASSES)
     options.add_argument("--rate", type=float, default=RATE)
+    options.add_argument("--teachers", type=int, default=3, help="Lite2; Lite2 and Lite1; or all three")
     main(**vars(options.parse_args()))

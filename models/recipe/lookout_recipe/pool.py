@@ -1,7 +1,9 @@
 """Stage `pool`: pictures of things that Flickr8k does not show, from public repositories that hold the files themselves.
 
-Each picture has what the image teacher says of it, and where its set tells, a name. Cached like the views of the
-train pictures: the frozen trunk's map at stride 16, and the teacher's class logits. Resumable.
+Three image teachers say of each picture what it is, each of a crop of its own: the one whose convolutions the image tower
+inherits, and its smaller sisters. Where its set tells, a picture has a name as well. Cached like the views of the train
+pictures: the frozen trunk's map at stride 16 of the first crop, and the teachers' class logits. Processes share the pictures
+out among them; each resumes after its last batch.
 
 `LOOKOUT_POOL` is a folder of git repositories (clones, bare or not) called `owner+name`; what is missing is cloned.
 """
@@ -19,15 +21,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from . import data, trunk
+from .device import DEVICE, HALF
 from .features import CHUNK, FINE_TOKENS, SIZE, through, tokens, view
 from .paths import SEED, WORK, record
 
 POOL = Path(os.environ.get("LOOKOUT_POOL", WORK / "pool"))
 STEM = WORK / "features" / "pool"
 TINY_EACH, SCENES = 100, 6000
+SISTERS = (1, 0)  # EfficientNet-Lite1 and Lite0, beside Lite2
 # Scene folders, and clothing labels whose lower-case form is not what one says.
 SCENE = {"buildings": "buildings", "forest": "a forest", "glacier": "a glacier", "mountain": "mountains", "sea": "the sea", "street": "a street"}
 WORN = {"T-Shirt": "a t-shirt", "Longsleeve": "a long-sleeved shirt", "Body": "a baby bodysuit", "Outwear": "a jacket", "Pants": "trousers",
@@ -144,9 +149,10 @@ def listed() -> list[dict]:
 
 
 def arrays(count: int):
+    """Maps `[pictures, tokens, channels]` and class logits `[pictures, teachers, 1000]`."""
     mode = "r+" if STEM.with_suffix(".fine").exists() else "w+"
     fine = np.memmap(STEM.with_suffix(".fine"), np.float16, mode, shape=(count, FINE_TOKENS, trunk.FINE))
-    return fine, np.memmap(STEM.with_suffix(".classes"), np.float16, mode, shape=(count, 1000))
+    return fine, np.memmap(STEM.with_suffix(".classes"), np.float16, mode, shape=(count, 1 + len(SISTERS), 1000))
 
 
 def window(dice: random.Random):
@@ -184,31 +190,70 @@ def held() -> tuple[np.ndarray, list[int], list[str]]:
     return cached["fine"], [names.index(label) for label in cached["labels"].tolist()], names
 
 
-def main() -> None:
+def logits(teacher: trunk.Trunk, coarse) -> np.ndarray:
+    return teacher.classes(coarse).half().cpu().numpy()
+
+
+def smaller(batch: list[np.ndarray], side: int) -> torch.Tensor:
+    """Pictures as a smaller teacher takes them."""
+    x = torch.from_numpy(np.stack(batch)).to(DEVICE).permute(0, 3, 1, 2).float()
+    x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
+    return ((x - 127) / 128).to(HALF).contiguous(memory_format=torch.channels_last)
+
+
+def progress(part: int, parts: int) -> Path:
+    return STEM.with_suffix(f".{part}-of-{parts}.json")
+
+
+def seen() -> bool:
+    """Whether the pool was looked at, all of it."""
+    done = [json.loads(path.read_text())["done"] for path in STEM.parent.glob("pool.*-of-*.json")]
+    return bool(done) and sum(done) == len(listed())
+
+
+def look(part: int, parts: int) -> None:
+    """Looks at one part of the pool."""
+    if parts > 1:
+        torch.set_num_threads(1)
     items, began = listed(), time.time()
     fine, classes = arrays(len(items))
-    progress = STEM.with_suffix(".json")
-    done = json.loads(progress.read_text())["done"] if progress.exists() else 0
-    model = trunk.quick()
-    dice = [random.Random(SEED + i) for i in range(len(items))]
+    first, last = len(items) * part // parts, len(items) * (part + 1) // parts
+    done = json.loads(progress(part, parts).read_text())["done"] if progress(part, parts).exists() else 0
+    model, sisters = trunk.quick(), [trunk.quick(lite) for lite in SISTERS]
     batch = []
     with torch.inference_mode():
-        for index, pixels in enumerate(pictures(items[done:]), done):
-            batch.append(view(pixels, window(dice[index])))
-            if len(batch) == CHUNK or index == len(items) - 1:
-                a, b = through(model, batch)
+        for index, pixels in enumerate(pictures(items[first + done : last]), first + done):
+            batch.append(pixels)
+            if len(batch) == CHUNK or index == last - 1:
                 at = slice(index + 1 - len(batch), index + 1)
-                fine[at] = tokens(a)
-                classes[at] = model.classifier(model.head(b).mean((2, 3))).half().cpu().numpy()
+                dice = [random.Random(SEED + i) for i in range(at.start, at.stop)]
+                crop = lambda: [view(pixels, window(d)) for pixels, d in zip(batch, dice)]
+                a, b = through(model, crop())
+                fine[at], classes[at, 0] = tokens(a), logits(model, b)
+                for teacher, (lite, sister) in enumerate(zip(SISTERS, sisters), 1):
+                    _, b = sister(smaller(crop(), trunk.SMALLER[lite][2]))
+                    classes[at, teacher] = logits(sister, b)
                 batch = []
-                progress.write_text(json.dumps({"done": index + 1}))
-                if index // CHUNK % 50 == 0:
-                    print(index + 1, "of", len(items), round(time.time() - began), "s", flush=True)
+                progress(part, parts).write_text(json.dumps({"done": index + 1 - first}))
+                if (index - first) // CHUNK % 50 == 0:
+                    print(f"part {part + 1} of {parts}:", index + 1 - first, "of", last - first, round(time.time() - began), "s", flush=True)
     fine.flush(), classes.flush()
+
+
+def main() -> None:
+    items, began = listed(), time.time()
+    arrays(len(items))
+    parts = 1 if DEVICE.type != "cpu" else os.cpu_count() or 1
+    for path in STEM.parent.glob("pool.*-of-*.json"):
+        if not path.name.endswith(f"-of-{parts}.json"):
+            raise SystemExit(f"{path} is of another number of processors than {parts}: remove these files to begin anew")
+    workers = [subprocess.Popen([sys.executable, "-u", "-m", "lookout_recipe.pool", f"{part}/{parts}"]) for part in range(parts)]
+    if any([worker.wait() for worker in workers]):
+        raise SystemExit("a part of the pool failed, see above; run again to resume")
     kinds = {}
     for item in items:
         kinds[item["set"]] = kinds.get(item["set"], 0) + 1
-    record("pool", pictures=len(items), sets=kinds, seconds=round(time.time() - began))
+    record("pool", pictures=len(items), teachers=1 + len(SISTERS), sets=kinds, seconds=round(time.time() - began))
 
 
 def proxy() -> None:
@@ -227,4 +272,9 @@ def proxy() -> None:
 
 
 if __name__ == "__main__":
-    proxy() if "proxy" in sys.argv else main()
+    if "proxy" in sys.argv:
+        proxy()
+    elif len(sys.argv) > 1:
+        look(*map(int, sys.argv[1].split("/")))
+    else:
+        main()

@@ -6,7 +6,6 @@ pictures of Flickr8k dev, and on pictures far from it: rooms (DAQUAR), plain and
 pictures of the pool where there is one. Each of these sources weighs the same.
 """
 
-import json
 import random
 from collections import Counter
 
@@ -14,10 +13,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import data, trunk
+from . import data, pool, trunk
 from .align import embed_pictures, embed_texts, encode
-from .features import FINE_TOKENS, arrays
-from .paths import SEED, WORK
+from .features import arrays
+from .paths import SEED
 from .swaps import words
 
 THINGS = """a person, a man, a woman, a child, a dog, a cat, a bird, a horse, a car, a bicycle, a boat, a building, a street, a tree,
@@ -56,13 +55,11 @@ def surfaces(body, size: int) -> np.ndarray:
 
 def named_pool(head):
     """Embeddings and names of some pictures of the pool; nothing where there is no pool."""
-    path = WORK / "features" / "pool.pictures.json"
-    if not path.exists():
+    if not pool.seen():
         return torch.empty(0, 384), []
-    meta = json.loads(path.read_text())
-    done = json.loads((path.parent / "pool.json").read_text())["done"]
-    maps = np.memmap(path.parent / "pool.fine", np.float16, "r", shape=(len(meta), FINE_TOKENS, trunk.FINE))
-    named = [i for i, row in enumerate(meta[:done]) if row["name"]]
+    meta = pool.listed()
+    maps, _ = pool.arrays(len(meta))
+    named = [i for i, row in enumerate(meta) if row["name"]]
     picked = sorted(random.Random(SEED).sample(named, min(NAMED, len(named))))
     return embed_pictures(head, np.stack([maps[i] for i in picked])), [meta[i]["name"] for i in picked]
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from . import data, features, pool, trunk
 from .device import load, mixed, tensor
 from .minilm import MiniLM
-from .paths import WORK
+from .paths import WORK, keep
 from .text import PROMPTS, batches, corpus, encode, kept_back, padded, teach
 
 SIDE, REGIONS, ALIKE = 8, 256, 0.08
@@ -43,12 +43,15 @@ def class_logits(teacher: trunk.Trunk, coarse) -> torch.Tensor:
 def said_by_teachers(captions, maps) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Embeddings `[pictures, 5, 384]` of the captions, and the class logits of every view; cached."""
     path = WORK / "align" / "teachers.pt"
-    if not path.exists():
+    alike, classes = load(path) if path.exists() else (None, [])
+    if alike is None:
         alike = sentence_teacher([c for five in captions for c in five]).view(len(captions), 5, 384)
+    if len(classes) < len(maps):
         teacher = trunk.pretrained()
+        classes = classes + [class_logits(teacher, coarse) for coarse in maps[len(classes) :]]
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save((alike, [class_logits(teacher, coarse) for coarse in maps]), path)
-    return load(path)
+        keep(path, (alike, classes))
+    return alike, classes
 
 
 def in_view(box, window) -> list[float] | None:
@@ -105,7 +108,7 @@ class Teaching:
 
 
 class Pool:
-    """The pool's maps, the teacher's class logits, and the names that its sets give."""
+    """The pool's maps, its teachers' class logits, and the names that its sets give."""
 
     def __init__(self):
         items = pool.listed()
@@ -117,6 +120,10 @@ class Pool:
                 named.setdefault(item["set"], {}).setdefault(item["name"], len(named.get(item["set"], {})))
         self.name = [named[item["set"]][item["name"]] if item["name"] else None for item in items]
         self.ways = {kind: [ways_to_say(name, kind not in pool.BARE) for name in names] for kind, names in named.items()}
+
+    def guess(self, group, teachers: int = 3) -> torch.Tensor:
+        """What the first of the teachers think of these pictures together: the mean of their logits `[B, 1000]`."""
+        return tensor(self.classes[group, :teachers], np.float32).mean(1)
 
     def named(self, group, dice):
         """Of each set in the group: rows of its named pictures, the place of each one's name among `ways`, the ways."""

