@@ -29,7 +29,7 @@ from .paths import SEED, WORK, keep, record
 from .words import ANSWER, END, QUESTION, START, clean, speaker_tokenizer
 
 PASSES, QUESTIONS, PICTURES, SPOKEN, RATE, KEEP = 20, 80, 16, 2, 3e-4, 0.99
-FOLDS, GUESS_PASSES, GUESS_BATCH, GUESS_RATE, GRAM_RATE = 5, 10, 128, 1e-3, 0.05
+GUESS_PASSES, GUESS_BATCH, GUESS_RATE, GRAM_RATE = 10, 128, 1e-3, 0.05
 VIEWS = 2  # whole and mirrored; a guesser does not gain from crops
 OTHERS, LIKELY, TRUTH = 8, 32, 0.2  # other pictures a question is asked about, answers kept, share of the true one
 GUESSERS = 2  # for a fifth of the rooms
@@ -148,16 +148,16 @@ class Taught:
         mean, spread = tokens[0].float().mean((0, 1)), tokens[0].float().std((0, 1))
         even = [((view.float() - mean) / spread).half() for view in tokens[:VIEWS]]
         pictures, dice = sorted({p for p, _ in rows}), random.Random(SEED)
-        fold = questions.places * FOLDS // len(tokens[0])  # neighbours are often of one room
+        fold = rooms.part_of(questions.places, len(tokens[0]))
         asked = Questions(held, text, known, questions.centre)
         sure = torch.zeros(len(held), len(self.answers))
         self.about, self.values, self.which = ([[] for _ in rows] for _ in range(3))
-        for f in range(FOLDS):
+        for f in range(rooms.FOLDS):
             own = (fold == f).nonzero().flatten().tolist()
             if not own:
                 continue
             others = [i for i in range(len(rows)) if fold[i] != f]
-            guessers = [taught(questions, self.truth, even, found, thing, others, len(known), passes, SEED + FOLDS * n + f) for n in range(GUESSERS)]
+            guessers = [taught(questions, self.truth, even, found, thing, others, len(known), passes, SEED + rooms.FOLDS * n + f) for n in range(GUESSERS)]
             sure += guesses(guessers, asked, list(range(len(held))), asked.places, even, found, 0).log()
             for turn in range(OTHERS + 1):
                 places = questions.places[own] if turn == 0 else torch.tensor([dice.choice(pictures) for _ in own])

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from . import data, trunk
@@ -54,9 +55,11 @@ def arrays(name: str, variant: int, mode="r"):
     return fine, coarse, stem.with_suffix(".json")
 
 
-def through(model, batch: list[np.ndarray]):
-    """Both maps of a batch of pictures `[side, side, 3]` through `trunk.quick()`."""
+def through(model, batch: list[np.ndarray], side: int | None = None):
+    """Both maps of a batch of pictures `[SIZE, SIZE, 3]` through `trunk.quick()`, which may take them smaller."""
     x = tensor(np.stack(batch)).permute(0, 3, 1, 2).float()
+    if side:
+        x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
     return model(((x - 127) / 128).to(HALF).contiguous(memory_format=torch.channels_last))
 
 

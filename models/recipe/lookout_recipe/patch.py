@@ -46,8 +46,17 @@ class Views:
     """Cached maps of one set and view, with the tower's tokens computed once."""
 
     def __init__(self, head, name, variant):
-        self.fine, _, _ = features.arrays(name, variant)
-        self.tokens = coarse_tokens(head, self.fine)
+        self._over(head, features.arrays(name, variant)[0])
+
+    @classmethod
+    def of(cls, head, fine) -> "Views":
+        """Of other maps `[pictures, N, C]`."""
+        made = cls.__new__(cls)
+        made._over(head, fine)
+        return made
+
+    def _over(self, head, fine):
+        self.fine, self.tokens = fine, coarse_tokens(head, fine)
 
     def take(self, which):
         return tensor(self.fine[which], np.float32), self.tokens[which].float()

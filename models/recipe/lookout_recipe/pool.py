@@ -21,11 +21,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
 from . import data, trunk
-from .device import DEVICE, HALF
+from .device import DEVICE
 from .features import CHUNK, FINE_TOKENS, SIZE, through, tokens, view
 from .paths import SEED, WORK, record
 
@@ -194,13 +193,6 @@ def logits(teacher: trunk.Trunk, coarse) -> np.ndarray:
     return teacher.classes(coarse).half().cpu().numpy()
 
 
-def smaller(batch: list[np.ndarray], side: int) -> torch.Tensor:
-    """Pictures as a smaller teacher takes them."""
-    x = torch.from_numpy(np.stack(batch)).to(DEVICE).permute(0, 3, 1, 2).float()
-    x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
-    return ((x - 127) / 128).to(HALF).contiguous(memory_format=torch.channels_last)
-
-
 def progress(part: int, parts: int) -> Path:
     return STEM.with_suffix(f".{part}-of-{parts}.json")
 
@@ -231,7 +223,7 @@ def look(part: int, parts: int) -> None:
                 a, b = through(model, crop())
                 fine[at], classes[at, 0] = tokens(a), logits(model, b)
                 for teacher, (lite, sister) in enumerate(zip(SISTERS, sisters), 1):
-                    _, b = sister(smaller(crop(), trunk.SMALLER[lite][2]))
+                    _, b = through(sister, crop(), trunk.SMALLER[lite][2])
                     classes[at, teacher] = logits(sister, b)
                 batch = []
                 progress(part, parts).write_text(json.dumps({"done": index + 1 - first}))

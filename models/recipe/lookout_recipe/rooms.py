@@ -27,8 +27,14 @@ FOLDS, PASSES, BATCH, RATE, FINDERS = 5, 60, 64, 3e-4, 2
 PROMPTS = ("what is in the room", "what is in the picture", "what objects are there", "what can be seen", "what do you see")
 
 
-def learned(places) -> list[int]:
-    return [p for p in places if p % HELD_QUESTIONS]
+def part_of(place, rooms: int):
+    """Which of the `FOLDS` parts of the list a room is in; neighbours are often one room."""
+    return place * FOLDS // rooms
+
+
+def usual(there, rooms: list[int]) -> torch.Tensor:
+    """The log-odds of each object in these rooms."""
+    return torch.logit(there[rooms].mean(0).clamp(0.002, 0.9))
 
 
 def things() -> tuple[list[str], torch.Tensor]:
@@ -62,9 +68,8 @@ def whole(head, view) -> torch.Tensor:
 
 def finder(seen: list[torch.Tensor], there, rooms: list[int], seed: int) -> nn.Module:
     torch.manual_seed(seed)
-    often = torch.logit(there[rooms].mean(0).clamp(0.002, 0.9))
     net = nn.Sequential(nn.Dropout(0.3), nn.Linear(seen[0].shape[1], 192), nn.ReLU(), nn.Dropout(0.5), nn.Linear(192, there.shape[1]))
-    net[-1].bias.data.copy_(often)
+    net[-1].bias.data.copy_(usual(there, rooms))
     optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=0.05)
     steps, rooms = PASSES * -(-len(rooms) // BATCH), torch.tensor(rooms)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps)
@@ -78,20 +83,18 @@ def finder(seen: list[torch.Tensor], there, rooms: list[int], seed: int) -> nn.M
 
 def found(head, views, there) -> torch.Tensor:
     """How much more probable than elsewhere each object is in each room `[rooms, names]`, in log-odds. Of a learned room it
-    is said by finders that were taught rooms of other parts of the list, since neighbours are often one room."""
+    is said by finders that were taught rooms of other parts of the list."""
     seen = [whole(head, view) for view in views]
-    everywhere = learned(range(len(there)))
+    everywhere = [p for p in range(len(there)) if p % HELD_QUESTIONS]
     spread = seen[0][everywhere].std(0) + 0.1
     seen = [(s - seen[0][everywhere].mean(0)) / spread for s in seen]
     sure, asked = torch.zeros_like(there), torch.zeros(len(there), 1)
     for fold in range(FOLDS):
-        of = lambda place: place * FOLDS // len(there)
-        others = [p for p in everywhere if of(p) != fold]
-        mine = [p for p in range(len(there)) if of(p) == fold or p % HELD_QUESTIONS == 0]
+        others = [p for p in everywhere if part_of(p, len(there)) != fold]
+        mine = [p for p in range(len(there)) if part_of(p, len(there)) == fold or p % HELD_QUESTIONS == 0]
         for n in range(FINDERS):
-            with torch.enable_grad():
-                net = finder(seen, there, others, FINDERS * fold + n)
+            net = finder(seen, there, others, FINDERS * fold + n)
             with torch.no_grad():
                 sure[mine] += net(seen[0][mine])
             asked[mine] += 1
-    return sure / asked - torch.logit(there[everywhere].mean(0).clamp(0.002, 0.9))
+    return sure / asked - usual(there, everywhere)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from . import data, features, pool, trunk
 from .device import load, mixed, tensor
@@ -35,8 +34,7 @@ def class_logits(teacher: trunk.Trunk, coarse) -> torch.Tensor:
     with torch.inference_mode(), mixed():
         for at in range(0, len(coarse), 100):
             x = tensor(coarse[at : at + 100], np.float32)
-            pooled = F.relu6(F.linear(x, teacher.head.conv.weight.flatten(1), teacher.head.conv.bias)).mean(1)
-            parts.append(teacher.classifier(pooled).half())
+            parts.append(teacher.classes(x.transpose(1, 2).unflatten(2, (SIDE, SIDE))).half())
     return torch.cat(parts).clone()
 
 

@@ -3,7 +3,8 @@
 It learned its captions from six thousand pictures, most of them of people and dogs, and says so of anything. Here it learns
 to say "an accordion" or "a carton of milk" of the pool's pictures whose sets name what they are of, and to answer so where it
 is asked what that is: of the sets of things, not of those of people and animals, which its sentences fit. Captions of the
-train pictures and of those sets, and answers, are held to what the speaker said before. Resumes after every pass; the result lies beside `patch.pt`.
+train pictures and of those sets, and answers, are held to what the speaker said before. Resumes after every pass; the result
+lies beside `patch.pt`.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from lookout_recipe import pool  # noqa: E402
 from lookout_recipe.answers import stay_loss  # noqa: E402
-from lookout_recipe.device import HALF, load, mixed, tensor  # noqa: E402
+from lookout_recipe.device import HALF, load, mixed  # noqa: E402
 from lookout_recipe.learning import Learning  # noqa: E402
 from lookout_recipe.marks import measure  # noqa: E402
 from lookout_recipe.model import Speaker  # noqa: E402
@@ -64,16 +65,6 @@ def chosen(items: list[dict]) -> tuple[list[int], list[int]]:
     return named, sorted(dice.sample(familiar, min(TOLD, len(familiar))))
 
 
-@torch.inference_mode()
-def patches_of(head, maps, which: list[int]) -> torch.Tensor:
-    parts = []
-    for at in range(0, len(which), 100):
-        fine = tensor(maps[which[at : at + 100]], float).float()
-        with mixed():
-            parts.append(head.patches(fine, head.coarse(fine)[0]).half())
-    return torch.cat(parts).clone()
-
-
 def name_loss(speaker, patches, pairs) -> torch.Tensor:
     """Of (prompt, name) pairs about pictures."""
     ids, want = said(pairs)
@@ -96,7 +87,7 @@ def main() -> None:
     pictures = all_patches(head, Views(head, "flickr8k/train", 0))
     rooms, dev = all_patches(head, question_views(head)[0]), all_patches(head, Views(head, "flickr8k/dev", 0))
     (named, familiar), (maps, _) = chosen(items), pool.arrays(len(items))
-    things, known = patches_of(head, maps, named), patches_of(head, maps, familiar)
+    things, known = (all_patches(head, Views.of(head, maps[which])) for which in (named, familiar))
     start, question, answer, end = (tok.token_to_id(t) for t in (START, QUESTION, ANSWER, END))
     ids = lambda words: tok.encode(words, add_special_tokens=False).ids
     prompt = lambda words: [start, question, *ids(words), answer]
