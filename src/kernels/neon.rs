@@ -18,17 +18,19 @@ const MANY: usize = 6;
 pub(super) unsafe fn multiply(tile: Tile, rows: usize, panels: usize) {
     let many = rows >= MANY && tile.depth <= DEEP;
     let mut turned = Turned::new();
-    if many {
-        // SAFETY: the caller's promise.
-        unsafe { turned.look(tile, rows) };
-    }
+    // SAFETY: the caller's promise.
+    let look = many.then(|| unsafe { turned.look(tile, rows) });
     for panel in 0..panels {
         // SAFETY: `panel < panels`, and no block has more rows than there are.
         unsafe {
             let tile = tile.at_panel(panel);
-            if many {
+            if let Some(look) = &look {
                 // Half of the last panel may be padding.
-                if tile.ending.columns > PANEL / 2 { turned.run::<4>(tile, rows) } else { turned.run::<2>(tile, rows) }
+                if tile.ending.columns > PANEL / 2 {
+                    turned.run::<4>(tile, look, rows);
+                } else {
+                    turned.run::<2>(tile, look, rows);
+                }
             } else {
                 for row in (0..rows).step_by(2) {
                     let at = tile.at_row(row);

@@ -1,4 +1,4 @@
-//! Depthwise convolution of levels on AArch64 without the dot product: 16 channels at a time, two products summed in 16 bits.
+//! Depthwise convolution of levels on AArch64 without the dot product: 16 channels at a time, as many products summed in 16 bits as fit.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -7,39 +7,14 @@ use std::array::from_fn;
 use super::PANEL;
 use super::aligned::Floats;
 use super::depthwise_levels::{LevelLines, LevelTaps};
-use super::lanes::unroll;
 use super::levels::{LIFT, padded};
-use super::neon_depthwise_tile::{self, Place};
-use super::neon_levels::*;
+use super::neon_depthwise_tile::{self, LIGHT, Place};
 use super::pack::GROUP;
-use super::quantise::ROUNDER;
 
 /// Results side by side that are summed at a time.
 const COLUMNS: usize = 4;
 /// Level 0.
 const BLANK: i8 = -(LIFT as i8);
-
-/// Adds `$x0 * $w0 + $x1 * $w1` of 16 channels to 4 sums. In `asm` because the compiler, left to order the products, holds
-/// more of them at a time than there are registers for.
-macro_rules! two_taps {
-    ($sums:expr, $x0:expr, $w0:expr, $x1:expr, $w1:expr) => {{
-        let [a, b, c, d] = &mut $sums;
-        asm!(
-            "smull {t:v}.8h, {x:v}.8b, {v:v}.8b",
-            "smull2 {u:v}.8h, {x:v}.16b, {v:v}.16b",
-            "smlal {t:v}.8h, {y:v}.8b, {w:v}.8b",
-            "smlal2 {u:v}.8h, {y:v}.16b, {w:v}.16b",
-            "saddw {a:v}.4s, {a:v}.4s, {t:v}.4h",
-            "saddw2 {b:v}.4s, {b:v}.4s, {t:v}.8h",
-            "saddw {c:v}.4s, {c:v}.4s, {u:v}.4h",
-            "saddw2 {d:v}.4s, {d:v}.4s, {u:v}.8h",
-            a = inout(vreg) *a, b = inout(vreg) *b, c = inout(vreg) *c, d = inout(vreg) *d,
-            x = in(vreg) $x0, v = in(vreg) $w0, y = in(vreg) $x1, w = in(vreg) $w1,
-            t = out(vreg) _, u = out(vreg) _,
-            options(pure, nomem, nostack, preserves_flags)
-        )
-    }};
-}
 
 /// The output rows from `first` on that `out` has room for, `columns` wide; `false` where this kernel or picture is not for
 /// this function. `room` is used meanwhile.
@@ -96,8 +71,8 @@ struct Laid {
 /// 16 channels of a layer.
 struct Block<const K: usize, const S: usize> {
     weights: [[int8x16_t; K]; K],
-    /// The same as `neon_depthwise_tile` reads them.
-    ordered: [[int8x16_t; K]; K],
+    /// See [`Place`].
+    light: bool,
     /// The first channel.
     channel: usize,
 }
@@ -116,7 +91,16 @@ impl<const K: usize, const S: usize> Block<K, S> {
                     }
                 }
             }
-            Block { weights, ordered: neon_depthwise_tile::ordered(&weights), channel }
+            // Magnitudes are unsigned: that of -128 is 128.
+            let heaviest = weights.iter().map(|row| {
+                let sum = |of: fn(uint8x16_t) -> uint8x8_t| {
+                    let add = |sum, w: &int8x16_t| vaddw_u8(sum, of(vreinterpretq_u8_s8(vabsq_s8(*w))));
+                    u32::from(vmaxvq_u16(row.iter().fold(vdupq_n_u16(0), add)))
+                };
+                sum(|w| vget_low_u8(w)).max(sum(|w| vget_high_u8(w)))
+            });
+            let light = heaviest.max() <= Some(LIGHT);
+            Block { weights, light, channel }
         }
     }
 
@@ -155,7 +139,8 @@ impl<const K: usize, const S: usize> Block<K, S> {
                     let rows = rows.map(|row| row.add(column * S * PANEL));
                     let to = out.as_mut_ptr().add(column * whole + self.channel);
                     let place = Place {
-                        taps: self.ordered.as_ptr().cast(),
+                        taps: self.weights.as_ptr().cast(),
+                        light: self.light,
                         start: taps.start[1].as_ptr().add(self.channel),
                         scale: taps.scale.as_ptr().add(self.channel),
                         shift: taps.shift.as_ptr().add(self.channel),
@@ -163,10 +148,10 @@ impl<const K: usize, const S: usize> Block<K, S> {
                         to,
                         pitch: whole,
                     };
-                    match (K, S) {
-                        (3, 1) => neon_depthwise_tile::three(from_fn(|i| rows[i % K]), place),
-                        (5, 1) => neon_depthwise_tile::five(from_fn(|i| rows[i % K]), place),
-                        _ => self.write(taps, self.tile(taps, rows), to, whole),
+                    if K == 3 {
+                        neon_depthwise_tile::three::<S>(from_fn(|i| rows[i % K]), place);
+                    } else {
+                        neon_depthwise_tile::five::<S>(from_fn(|i| rows[i % K]), place);
                     }
                 }
             }
@@ -212,82 +197,6 @@ impl<const K: usize, const S: usize> Block<K, S> {
             } else {
                 to.write_bytes(BLANK as u8, inside * PANEL);
             }
-        }
-    }
-
-    /// Sums of COLUMNS results as levels, each `pitch` bytes after the one before.
-    #[inline(always)]
-    unsafe fn write(&self, taps: &LevelTaps, sums: [[int32x4_t; 4]; COLUMNS], to: *mut u8, pitch: usize) {
-        // SAFETY: scales and shifts are padded to whole blocks of 16 channels.
-        unsafe {
-            let [scale, shift] = [&taps.scale, &taps.shift].map(|values| values.as_ptr().add(self.channel));
-            if taps.fitting {
-                four_results!(fitting, sums, scale, shift, to, pitch);
-            } else {
-                four_results!(any, sums, scale, shift, to, pitch);
-            }
-        }
-    }
-
-    /// The sums of COLUMNS results whose windows begin at `rows`.
-    #[inline(always)]
-    unsafe fn tile(&self, taps: &LevelTaps, rows: [*const i8; K]) -> [[int32x4_t; 4]; COLUMNS] {
-        // SAFETY: the caller's promise; there is a start for each channel.
-        unsafe {
-            let start = taps.start[1].as_ptr().add(self.channel);
-            let mut sums = [[vdupq_n_s32(0); 4]; COLUMNS];
-            // In `asm` because 4 registers at a time are loaded where the compiler would copy each.
-            asm!(
-                "ld1 {{v16.4s-v19.4s}}, [{start}]",
-                "ld1 {{v20.4s-v23.4s}}, [{start}]",
-                "ld1 {{v24.4s-v27.4s}}, [{start}]",
-                "ld1 {{v28.4s-v31.4s}}, [{start}]",
-                start = in(reg) start,
-                out("v16") sums[0][0], out("v17") sums[0][1], out("v18") sums[0][2], out("v19") sums[0][3],
-                out("v20") sums[1][0], out("v21") sums[1][1], out("v22") sums[1][2], out("v23") sums[1][3],
-                out("v24") sums[2][0], out("v25") sums[2][1], out("v26") sums[2][2], out("v27") sums[2][3],
-                out("v28") sums[3][0], out("v29") sums[3][1], out("v30") sums[3][2], out("v31") sums[3][3],
-                options(readonly, nostack, preserves_flags),
-            );
-            let x = |row: *const i8, i: usize| vld1q_s8(row.add(i * PANEL));
-            unroll! { KY in 0 2 => {
-                if KY + 1 < K {
-                    // A column of both rows at a time, as the results need them.
-                    let mut seen = [[vdupq_n_s8(0); 2]; 12];
-                    unroll! { KX in 0 1 2 3 4 => {
-                        if KX < K {
-                            let (v, w) = (self.weights[KY][KX], self.weights[KY + 1][KX]);
-                            unroll! { J in 0 1 2 3 => {
-                                let i = J * S + KX;
-                                if KX < S || J == COLUMNS - 1 {
-                                    seen[i] = [x(rows[KY], i), x(rows[KY + 1], i)];
-                                }
-                                two_taps!(sums[J], seen[i][0], v, seen[i][1], w);
-                            }}
-                        }
-                    }}
-                }
-            }}
-            // The last row: its columns in pairs, and what is left.
-            let (row, weights) = (rows[K - 1], &self.weights[K - 1]);
-            let zero = vdupq_n_s8(0);
-            let seen: [int8x16_t; 12] = from_fn(|i| if i < (COLUMNS - 1) * S + K { x(row, i) } else { zero });
-            unroll! { KX in 0 2 => {
-                if KX + 1 < K {
-                    unroll! { J in 0 1 2 3 => {
-                        two_taps!(sums[J], seen[J * S + KX], weights[KX], seen[J * S + KX + 1], weights[KX + 1]);
-                    }}
-                }
-            }}
-            unroll! { J in 0 1 2 3 => {
-                let (x, w) = (seen[J * S + K - 1], weights[K - 1]);
-                let (low, high) = (vmull_s8(vget_low_s8(x), vget_low_s8(w)), vmull_high_s8(x, w));
-                sums[J][0] = vaddw_s16(sums[J][0], vget_low_s16(low));
-                sums[J][1] = vaddw_high_s16(sums[J][1], low);
-                sums[J][2] = vaddw_s16(sums[J][2], vget_low_s16(high));
-                sums[J][3] = vaddw_high_s16(sums[J][3], high);
-            }}
-            sums
         }
     }
 }

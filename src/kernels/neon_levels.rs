@@ -215,34 +215,4 @@ macro_rules! two_rows {
     }};
 }
 
-/// Finishes 4 results of 16 channels, in registers 16 to 31, as levels, each `$pitch` bytes after the one before.
-macro_rules! four_results {
-    ($fit:ident, $sums:expr, $scale:expr, $shift:expr, $to:expr, $pitch:expr) => {{
-        let [one, two, three, four] = $sums;
-        asm!(
-            shift_ends!(),
-            shift_row!($fit, "16" "17" "18" "19"),
-            "st1 {{v16.16b}}, [{to}], {pitch}",
-            shift_row!($fit, "20" "21" "22" "23"),
-            "st1 {{v20.16b}}, [{to}], {pitch}",
-            shift_row!($fit, "24" "25" "26" "27"),
-            "st1 {{v24.16b}}, [{to}], {pitch}",
-            shift_row!($fit, "28" "29" "30" "31"),
-            "st1 {{v28.16b}}, [{to}]",
-            scale = in(reg) $scale,
-            shift = in(reg) $shift,
-            rounder = in(reg) ROUNDER.to_bits(),
-            pitch = in(reg) $pitch,
-            to = inout(reg) $to => _,
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-            out("v8") _, out("v9") _,
-            inout("v16") one[0] => _, inout("v17") one[1] => _, inout("v18") one[2] => _, inout("v19") one[3] => _,
-            inout("v20") two[0] => _, inout("v21") two[1] => _, inout("v22") two[2] => _, inout("v23") two[3] => _,
-            inout("v24") three[0] => _, inout("v25") three[1] => _, inout("v26") three[2] => _, inout("v27") three[3] => _,
-            inout("v28") four[0] => _, inout("v29") four[1] => _, inout("v30") four[2] => _, inout("v31") four[3] => _,
-            options(nostack, preserves_flags),
-        )
-    }};
-}
-
-pub(super) use {each, finish_row, four_results, narrowed, scaled, shift_ends, shift_row, shifted, six_rows, two_rows};
+pub(super) use {each, finish_row, narrowed, scaled, shift_ends, shift_row, shifted, six_rows, two_rows};

@@ -244,6 +244,12 @@ impl Packed {
         self.lines[panel * self.depth.div_ceil(GROUP)..].as_ptr().cast()
     }
 
+    /// The groups of all panels, and how many each has.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) fn all_lines(&self) -> (&[Line], usize) {
+        (&self.lines, self.depth.div_ceil(GROUP))
+    }
+
     /// The groups of panel `panel`.
     pub(super) fn lines(&self, panel: usize) -> &[Line] {
         let groups = self.depth.div_ceil(GROUP);
@@ -289,7 +295,7 @@ impl std::fmt::Debug for Packed {
 
 /// Adds the bytes of each column of a group to its sum.
 #[inline(always)]
-fn add_columns(group: &[i8], sums: &mut [i32]) {
+pub(super) fn add_columns(group: &[i8], sums: &mut [i32]) {
     for (sum, column) in sums.iter_mut().zip(group.as_chunks::<GROUP>().0) {
         *sum += column.iter().map(|byte| i32::from(*byte)).sum::<i32>();
     }

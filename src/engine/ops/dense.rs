@@ -15,6 +15,8 @@ use crate::kernels::{
 /// the bytes up to which more are.
 const BLOCK: usize = 48;
 const BLOCK_STAYS: usize = 1 << 14;
+/// So few rows are one block, if their bytes stay.
+const FEW: usize = 64;
 /// Bytes of weights that stay.
 const WEIGHTS_STAY: usize = 1 << 19;
 /// Bytes of quantised activations in a block, and of what comes out before it is finished, where they do not.
@@ -179,7 +181,7 @@ impl Dense {
             return;
         }
         let (most, panels) = if depth * columns <= WEIGHTS_STAY {
-            (block(depth + columns), usize::MAX)
+            (block(depth + columns).max(FEW.min(BLOCK_STAYS / depth)), usize::MAX)
         } else {
             // Weights come from memory: as few times as can be.
             let most = (ACTIVATIONS_STAY / depth).clamp(BLOCK, 512);

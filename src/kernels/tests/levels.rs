@@ -100,6 +100,51 @@ fn products_of_levels_are_exact_on_every_kernel() {
     }
 }
 
+/// Kernels may leave out what is level 0 in neighbouring rows.
+#[test]
+fn silent_channels_of_levels_count_for_nothing() {
+    let mut noise = Noise(35);
+    let cases = [(7, 320, 40), (12, 256, 24), (6, 37 * 16, 16), (9, 2048, 17), (13, 272, 5), (70, 2048, 8)];
+    for (case, (rows, depth, columns)) in cases.into_iter().take(if cfg!(miri) { 1 } else { 6 }).enumerate() {
+        // Some rows are silent, in some pieces of others two neighbours are, or one of them, or all but one channel.
+        let mut x = levels(&mut noise, rows * depth);
+        for (i, row) in x.chunks_mut(depth).enumerate() {
+            for (k, piece) in row.chunks_mut(16).enumerate() {
+                match ((i / 2 * 7 + k) % 5, (i + k) % 3) {
+                    (0, _) => piece.fill(0),
+                    (1, 0) => piece.fill(0),
+                    (2, 1) => piece[1..].fill(0),
+                    _ if i / 2 == 1 => piece.fill(0),
+                    _ => (),
+                }
+            }
+        }
+        let mut bytes: Vec<i8> = noise.bytes(depth * columns).iter().map(|byte| byte / 2).collect();
+        if case == 2 {
+            // Not in all columns do 4 products fit 16 bits.
+            (0..16).for_each(|k| bytes[k * columns] = 127);
+        }
+        let scale = vec![0.001; columns];
+        let weights = Packed::new(&bytes, depth, columns, &scale, &[]).unwrap().of_steps(0.5);
+        for kernel in Kernel::available() {
+            let stored = stored(kernel, &x);
+            let view = rows_of_levels(&stored, depth);
+            let residual = noise.floats(rows * columns);
+            for residual in [&[][..], &residual] {
+                let mut out = vec![f32::NAN; rows * columns];
+                let finish = Finish { activation: Activation::None, residual };
+                kernel.multiply(view, &weights, 0..weights.panels(), finish, &mut out, columns);
+                for (m, n) in (0..rows).flat_map(|m| (0..columns).map(move |n| (m, n))) {
+                    let term = |k: usize| i64::from(x[m * depth + k]) * i64::from(bytes[k * columns + n]);
+                    let sum = (0..depth).map(term).sum::<i64>() as f32 * (0.5 * 0.001);
+                    let wanted = sum + residual.get(m * columns + n).unwrap_or(&0.0);
+                    assert_eq!(out[m * columns + n], wanted, "{} row {m} column {n} of case {case}", kernel.name());
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn depthwise_of_levels_is_exact_on_every_kernel_and_from_few_rows_in_memory() {
     let mut noise = Noise(33);
@@ -115,9 +160,16 @@ fn depthwise_of_levels_is_exact_on_every_kernel_and_from_few_rows_in_memory() {
         };
         let Some([rows, columns]) = window.output(size[0], size[1]) else { continue };
         let whole = padded(channels);
-        let x = levels(&mut noise, size[0] * size[1] * whole);
+        let mut x = levels(&mut noise, size[0] * size[1] * whole);
         let mut weight = noise.bytes(size_of[0] * size_of[1] * channels);
         weight.iter_mut().step_by(channels).for_each(|w| *w = if case % 2 == 0 { -128 } else { 127 });
+        if case % 4 == 2 {
+            // As large as they may be for the products of a row to fit 16 bits, and levels that make these the largest.
+            let most = (i16::MAX / 127 / size_of[1] as i16).min(127) as i8;
+            weight.iter_mut().for_each(|w| *w = (*w).clamp(-most, most));
+            weight.iter_mut().step_by(channels).for_each(|w| *w = most);
+            x.iter_mut().for_each(|x| *x = if *x < 100 { 0 } else { 254 });
+        }
         // Some results leave 16 bits.
         let most = if case % 3 == 1 { 0.4 } else { 0.004 };
         let scale: Vec<f32> = noise.floats(channels).iter().map(|v| v.abs() * most).collect();

@@ -75,9 +75,20 @@ fn a_piece_is_wild_where_four_products_can_leave_16_bits() {
         for (i, weight) in weights.into_iter().enumerate() {
             bytes[(first + 4 * i) * columns + column] = weight;
         }
-        Packed::new(&bytes, depth, columns, &vec![1.0; columns], &[]).unwrap().bounds().unwrap().wild.clone()
+        let packed = Packed::new(&bytes, depth, columns, &vec![1.0; columns], &[]).unwrap();
+        // 3 whole pieces of 2 panels.
+        let mut wild = Vec::new();
+        for runs in packed.bounds().unwrap().runs.chunks_exact(8) {
+            for [calm, bits] in runs.as_chunks::<2>().0 {
+                wild.extend(vec![0; usize::from(*calm)]);
+                match bits {
+                    0 => break,
+                    bits => wild.push(*bits),
+                }
+            }
+        }
+        wild
     };
-    // 3 whole pieces of 2 panels.
     assert_eq!(wild([65, -65, 64, 64], 3, 5), [0; 6]);
     assert_eq!(wild([65, -65, 64, 65], 3, 5), [2, 0, 0, 0, 0, 0]);
     assert_eq!(wild([127, -128, 4, 0], 32, 19), [0, 0, 0, 0, 0, 1]);
@@ -89,18 +100,26 @@ fn a_piece_is_wild_where_four_products_can_leave_16_bits() {
 #[test]
 fn squares_of_weights_bound_those_of_activations_for_sums_that_fit_16_bits() {
     let (depth, columns) = (35, 20);
-    let energy = |weight: i8| {
+    let limits = |weight: i8| {
         let mut bytes = vec![0; depth * columns];
         (16..32).step_by(4).for_each(|k| bytes[(k + 3) * columns + 5] = weight);
         let packed = Packed::new(&bytes, depth, columns, &vec![1.0; columns], &[]).unwrap();
-        packed.bounds().unwrap().energy.clone()
+        packed.bounds().unwrap().limits.clone()
     };
-    // 2 whole pieces of 2 panels; 4 of 127 times 4 of these are the most that fits, and the least that does not.
+    // 4 lanes of 2 whole pieces of 2 panels; 4 of 127 times 4 of these are the most that fits, and the least that does not.
     let half = 4 * 127 * 127 / 2;
-    assert_eq!(energy(0), [[u16::MAX; 4]; 4]);
-    assert!(u32::from(energy(64)[1][1]) >= half && u32::from(energy(65)[1][1]) < half);
-    assert_eq!(energy(65)[0], [u16::MAX; 4], "the other piece");
-    assert_eq!([0, 2, 3].map(|quad| energy(65)[1][quad]), [u16::MAX; 3], "other columns");
+    assert_eq!([limits(0), limits(64)], [const { [u16::MAX; 16] }; 2]);
+    let found = limits(65);
+    assert!(u32::from(found[7]) < half, "{found:?}");
+    assert!(found.iter().enumerate().all(|(i, limit)| i == 7 || *limit == u16::MAX), "{found:?}");
+
+    // A number for each of more pieces, and none behind them.
+    let mut bytes = vec![0; 65 * columns];
+    (33..48).step_by(4).for_each(|k| bytes[k * columns + 17] = -90);
+    let packed = Packed::new(&bytes, 65, columns, &vec![1.0; columns], &[]).unwrap();
+    let found = packed.bounds().unwrap().limits.clone();
+    let limit = i16::MAX as u32 * i16::MAX as u32 / (2 * 4 * 90 * 90);
+    assert!(found.iter().enumerate().all(|(i, found)| u32::from(*found) == if i == 10 { limit } else { 65535 }));
 }
 
 #[test]
