@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from . import data, trunk
 from .graph import quantised
 from .model import StaticKeyAttention
+from .order import put_in_order
 from .settle import settled
 from .words import END, START, clean, speaker_tokenizer
 
-PICTURES, SENTENCES = 100, 1000
+PICTURES, SENTENCES = 300, 1000
 SET = "flickr8k/train"
 
 
@@ -44,7 +45,7 @@ def balanced(model: nn.Module, run) -> nn.Module:
     for layer in layers:
         if means[layer]:
             weight = layer.weight.detach().flatten(1)
-            values, scale = quantised(weight.t().numpy())
+            values, scale = quantised(weight.t().numpy(), getattr(layer, "light", 0))
             lost = weight - torch.from_numpy(np.ascontiguousarray((values * scale).T))
             layer.bias.data += (lost * torch.stack(means[layer]).mean(0)).sum(1)
     return model
@@ -67,22 +68,30 @@ class Tower(nn.Module):
         return self.head.embed(tokens, features), self.head.patches(fine, tokens)
 
 
-def balance(body, head, text, speaker, size: int, settle_body: bool = True):
-    """The networks that the bundle is made of, with balanced biases, and the convolutions before stride 16 settled."""
+def spread(rows: list, count: int) -> list:
+    """So many of them at most, from the first to near the last."""
+    return rows[:: max(1, len(rows) // count)][:count]
+
+
+def balance(body, head, text, speaker, size: int, image: bool = True):
+    """The networks that the bundle is made of, with balanced biases, and, for the image tower, the convolutions before
+    stride 16 settled and the channels between the layers of a block in order."""
     from .align import embed_texts, encode
 
     rows = data.rows(SET)
-    few = rows[:: max(1, len(rows) // PICTURES)][:PICTURES]
+    few = spread(rows, PICTURES)
     pixels = torch.from_numpy(np.stack(list(data.pictures(SET, size, [row["image"] for row in few]))))
-    tower = Tower(settled(body, pixels) if settle_body else body, head)
+    tower = Tower(settled(body, pixels) if image else body, head)
     with torch.no_grad():
         patches = torch.cat([tower(part)[1] for part in pixels.split(25)])
     words = speaker_tokenizer()
     start, end = words.token_to_id(START), words.token_to_id(END)
     captions = [[start, *words.encode(clean(row["captions"][0]), add_special_tokens=False).ids, end] for row in few]
     # One at a time: padding would count as words.
-    sentences = encode([row["captions"][1] for row in rows[:: max(1, len(rows) // SENTENCES)]])
+    sentences = encode([row["captions"][1] for row in spread(rows, SENTENCES)])
     tower = balanced(tower, lambda model: [model(part) for part in pixels.split(25)])
+    if image:
+        put_in_order(tower.body, tower.head, pixels)
     text = balanced(text, lambda model: [embed_texts(model, [ids]) for ids in sentences])
     speaker = balanced(speaker, lambda model: [model(torch.tensor([ids]), seen[None]) for ids, seen in zip(captions, patches)])
     return tower.body, tower.head, text, speaker

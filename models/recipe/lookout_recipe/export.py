@@ -155,7 +155,7 @@ def main(random: bool = False, only: str | None = None) -> None:
     body, head, text, speaker, grounder = untrained() if random else trained()
     BUNDLE.mkdir(parents=True, exist_ok=True)
     if not random and only not in ("ground", "manifest"):
-        body, head, text, speaker = balance(body, head, text, speaker, SIZE, settle_body=only in (None, "image"))
+        body, head, text, speaker = balance(body, head, text, speaker, SIZE, image=only in (None, "image"))
     graphs = {
         "image": lambda stock: image_graph(body, head, stock),
         "text": lambda stock: text_graph(text, stock),
@@ -191,7 +191,7 @@ def write_manifest(speaker: Speaker) -> None:
     lines = [
         "format = 1",
         'name = "lookout"',
-        'version = "3.7"',
+        'version = "3.8"',
         'licence = "Non-commercial research and education (trained on Flickr8k, Flickr30k-Entities, DAQUAR and pictures of ImageNet and VOC)"',
         f'distilled_from = {quote(["EfficientNet-Lite2 (ImageNet-1k, Apache-2.0)", "all-MiniLM-L6-v2 (Apache-2.0)"])}',
         "",

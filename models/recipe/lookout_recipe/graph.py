@@ -10,15 +10,24 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 
-def quantised(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+# The most that the magnitudes of a row of taps may sum up to for its products with bytes to fit 16 bits.
+LIGHT = 32767 // 127
+
+
+def quantised(weight: np.ndarray, taps: int = 0, most: int = LIGHT) -> tuple[np.ndarray, np.ndarray]:
     """`[K, N]` float to int8 with one symmetric scale an output channel. The scale is chosen among a few
-    clippings for the least squared error."""
+    clippings for the least squared error. `taps` above 0 are those of a row of a depthwise convolution, whose magnitudes
+    then sum up to `most` at most: processors that multiply bytes into 16 bits add up a row at a time (see `src/kernels`)."""
     peak = np.abs(weight).max(0)
     best, error = np.where(peak > 0, peak / 127, 1), np.full(peak.shape, np.inf)
-    for part in np.linspace(0.8, 1.0, 9):
+    # Weights that were rounded so before have their scale among these, and stay as they are.
+    smaller = [127 / largest for largest in range(most // max(1, taps), 127)] if taps else []
+    for part in (*np.linspace(0.8, 1.0, 9), *smaller):
         scale = np.where(peak > 0, peak * part / 127, 1)
-        near = np.clip(np.round(weight / scale), -127, 127) * scale
-        wrong = ((near - weight) ** 2).sum(0)
+        whole = np.clip(np.round(weight / scale), -127, 127)
+        wrong = ((whole * scale - weight) ** 2).sum(0)
+        if taps:
+            wrong[np.abs(whole).reshape(-1, taps, len(peak)).sum(1).max(0) > most] = np.inf
         best, error = np.where(wrong < error, scale, best), np.minimum(wrong, error)
     scale = best.astype(np.float32)
     return np.clip(np.round(weight / scale), -127, 127).astype(np.int8), scale
@@ -99,7 +108,7 @@ class Graph:
         begin, end = same_padding(size, conv.kernel, conv.stride)
         weight = _numpy(conv.conv.weight)
         flat = weight[:, 0].reshape(weight.shape[0], -1).T if depthwise else weight.transpose(2, 3, 1, 0).reshape(-1, weight.shape[0])
-        values, scale = quantised(flat)
+        values, scale = quantised(flat, conv.conv.light)
         k, attributes = conv.kernel, dict(kernel=[conv.kernel] * 2, strides=[conv.stride] * 2, pads=[begin, begin, end, end])
         if self.stock:
             near = values * scale

@@ -13,7 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from . import trunk
-from .graph import quantised
+from .graph import LIGHT, quantised
 
 DAMPING = 0.01
 CHUNK = 10  # pictures at a time
@@ -28,20 +28,22 @@ def inputs(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     return columns.permute(1, 2, 0, 3).flatten(2)
 
 
-def rounded(weight: torch.Tensor, products: torch.Tensor) -> torch.Tensor:
+def rounded(weight: torch.Tensor, products: torch.Tensor, light: int = 0) -> torch.Tensor:
     """`[groups, N, K]` float to whole multiples of a scale a row; `products` `[groups, K, K]` are sums of products of
-    inputs."""
+    inputs. `light` are the taps of a row, see `graph.quantised`."""
     groups, rows, depth = weight.shape
-    _, scale = quantised(weight.reshape(-1, depth).t().numpy())
+    # Making up for others, weights may grow by a few steps.
+    _, scale = quantised(weight.reshape(-1, depth).t().numpy(), light, LIGHT - 2 * light)
     scale = torch.from_numpy(scale).view(groups, rows).double()
+    most = (weight.abs().amax(-1) / scale).round().clamp(max=127)
     free, settled = weight.double().clone(), torch.zeros(groups, rows, depth, dtype=torch.float64)
     largest = weight.abs().argmax(-1)
     upper = torch.linalg.cholesky(torch.linalg.inv(products), upper=True)
     for k in range(depth):
         value = free[..., k]
-        near = (value / scale).round().clamp(-127, 127)
+        near = (value / scale).round().clamp(-most, most)
         # The scale is found again by the row's largest weight.
-        near = torch.where(largest == k, 127 * weight[..., k].sign(), near)
+        near = torch.where(largest == k, most * weight[..., k].sign(), near)
         settled[..., k] = near * scale
         wrong = (value - settled[..., k]) / upper[:, k, k].unsqueeze(1)
         free[..., k + 1 :] -= wrong.unsqueeze(-1) * upper[:, k, k + 1 :].unsqueeze(1)
@@ -56,19 +58,20 @@ def settle(conv: trunk.Conv, seen: torch.Tensor, true: torch.Tensor) -> None:
     weight = layer.weight.detach().view(groups, -1, depth).double()
     products, moved = torch.zeros(groups, depth, depth, dtype=torch.float64), torch.zeros(groups, depth, depth, dtype=torch.float64)
     means, count = [torch.zeros(groups, depth, dtype=torch.float64) for _ in range(2)], 0
-    parts = [(inputs(layer, conv.padded(a)), inputs(layer, conv.padded(b))) for a, b in zip(seen.split(CHUNK), true.split(CHUNK))]
-    for a, b in parts:
+    # Made twice rather than kept: of hundreds of pictures they would not fit in memory.
+    parts = lambda: ((inputs(layer, conv.padded(a)), inputs(layer, conv.padded(b))) for a, b in zip(seen.split(CHUNK), true.split(CHUNK)))
+    for a, b in parts():
         count += a.shape[-1]
         means[0] += a.sum(-1, dtype=torch.float64)
         means[1] += b.sum(-1, dtype=torch.float64)
     means = [mean / count for mean in means]
-    for a, b in parts:
+    for a, b in parts():
         a, b = (x - mean.float().unsqueeze(-1) for x, mean in zip((a, b), means))
         products += a @ a.transpose(1, 2)
         moved += (b - a) @ a.transpose(1, 2)
     products += torch.diag_embed(DAMPING * products.diagonal(dim1=1, dim2=2).mean(-1, keepdim=True).clamp(min=1e-6).expand(-1, depth))
     wanted = weight + torch.linalg.solve(products, (weight @ moved).transpose(1, 2)).transpose(1, 2)
-    settled = rounded(wanted.float(), products)
+    settled = rounded(wanted.float(), products, layer.light)
     layer.bias.data += ((weight * means[1].unsqueeze(1)).sum(-1) - (settled.double() * means[0].unsqueeze(1)).sum(-1)).flatten().float()
     layer.weight.data.copy_(settled.view_as(layer.weight))
 

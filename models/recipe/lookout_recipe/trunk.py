@@ -51,9 +51,10 @@ class SteadyDepthwise(torch.autograd.Function):
 class Conv(nn.Module):
     """Convolution with folded batch norm, SAME padding and an optional ReLU6."""
 
-    def __init__(self, i, o, kernel=1, stride=1, depthwise=False, relu6=True):
+    def __init__(self, i, o, kernel=1, stride=1, depthwise=False, relu6=True, light=False):
         super().__init__()
         self.conv = nn.Conv2d(i, o, kernel, stride, groups=i if depthwise else 1)
+        self.conv.light = kernel if light else 0  # the taps of a row, where `graph.quantised` keeps them light
         self.kernel, self.stride, self.relu6, self.depthwise = kernel, stride, relu6, depthwise
 
     def forward(self, x):
@@ -75,7 +76,9 @@ class Block(nn.Module):
     def __init__(self, i, o, kernel, stride, expansion):
         super().__init__()
         self.expand = Conv(i, i * expansion) if expansion > 1 else None
-        self.depthwise = Conv(i * expansion, i * expansion, kernel, stride, depthwise=True)
+        # With other strides, and before floats, kernels do not add up a row at a time.
+        light = stride == 1 and expansion > 1
+        self.depthwise = Conv(i * expansion, i * expansion, kernel, stride, depthwise=True, light=light)
         self.project = Conv(i * expansion, o, relu6=False)
         self.residual = stride == 1 and i == o
 
