@@ -80,14 +80,15 @@ impl Bounds {
         let (mut runs, mut limit) = (Vec::new(), Vec::new());
         if pieces <= MOST_PIECES {
             for lines in panels() {
-                let pieces_of = || lines.chunks_exact(PIECE / GROUP);
+                let of_piece = |piece: &[Line]| [sums(piece, |magnitude| magnitude), sums(piece, |m| m * m)];
+                let found: Vec<_> = lines.chunks_exact(PIECE / GROUP).map(of_piece).collect();
                 let at = runs.len();
                 runs.resize(at + programme_len(pieces), 0);
-                programme(pieces_of().map(wild), &mut runs[at..]);
+                programme(found.iter().map(|[magnitudes, _]| wild(magnitudes)), &mut runs[at..]);
                 let at = limit.len();
                 limit.resize(at + limits(pieces), u16::MAX);
-                for (i, piece) in pieces_of().enumerate() {
-                    let lanes = energy(piece);
+                for (i, [magnitudes, squares]) in found.iter().enumerate() {
+                    let lanes = energy(magnitudes, squares);
                     if by_lanes(pieces) {
                         limit[at + 4 * i..][..4].copy_from_slice(&lanes);
                     } else {
@@ -212,19 +213,18 @@ fn sums(lines: &[Line], of: impl Fn(u32) -> u32) -> [u32; PANEL * GROUP] {
     sums
 }
 
-fn wild(piece: &[Line]) -> u8 {
-    let sums = sums(piece, |magnitude| magnitude);
-    let over = |quad: usize| sums[16 * quad..][..16].iter().any(|sum| *sum > CALM);
+/// Of a piece, by the sums of its weights' magnitudes.
+fn wild(magnitudes: &[u32; PANEL * GROUP]) -> u8 {
+    let over = |quad: usize| magnitudes[16 * quad..][..16].iter().any(|sum| *sum > CALM);
     (0..4).fold(0, |bits, quad| bits | u8::from(over(quad)) << quad)
 }
 
-/// For each lane; the largest number where all weights are small.
-fn energy(piece: &[Line]) -> [u16; 4] {
-    let [squares, magnitudes] = [|m: u32| m * m, |m: u32| m].map(|of| sums(piece, of));
+/// Of each lane of a piece, by the sums of magnitudes and of squares; the largest number where all weights are small.
+fn energy(magnitudes: &[u32; PANEL * GROUP], squares: &[u32; PANEL * GROUP]) -> [u16; 4] {
     std::array::from_fn(|lane| {
-        let most = |sums: &[u32]| sums[lane..].iter().step_by(GROUP).fold(0, |most, sum| most.max(*sum));
-        let limit = (i16::MAX as u32).pow(2) / (2 * most(&squares)).max(1);
-        if most(&magnitudes) <= CALM { u16::MAX } else { limit.min(u16::MAX.into()) as u16 }
+        let most = |sums: &[u32; PANEL * GROUP]| sums[lane..].iter().step_by(GROUP).fold(0, |most, sum| most.max(*sum));
+        let limit = (i16::MAX as u32).pow(2) / (2 * most(squares)).max(1);
+        if most(magnitudes) <= CALM { u16::MAX } else { limit.min(u16::MAX.into()) as u16 }
     })
 }
 

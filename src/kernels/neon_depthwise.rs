@@ -1,4 +1,5 @@
-//! Depthwise convolution of levels on AArch64 without the dot product: 16 channels at a time, as many products summed in 16 bits as fit.
+//! Depthwise convolution of levels on AArch64 without the dot product: 16 channels at a time, as many products summed in 16
+//! bits as fit.
 
 use std::arch::aarch64::*;
 use std::arch::asm;
