@@ -153,101 +153,101 @@ macro_rules! rest {
     };
 }
 
-/// `$count` sums of a row, 4 columns each.
-type Sums = [int32x4_t; 4];
+/// All columns of a piece: 4 or 2 times 4.
+macro_rules! columns {
+    (4, calm) => {
+        concat!(
+            calm!("16" "17" "24" "25"),
+            calm!("18" "19" "26" "27"),
+            calm!("20" "21" "28" "29"),
+            calm!("22" "23" "30" "31"),
+        )
+    };
+    (2, calm) => {
+        concat!(calm!("16" "17" "24" "25"), calm!("18" "19" "26" "27"))
+    };
+    (4, wild) => {
+        concat!(
+            wild!("0", "16" "17" "24" "25"),
+            wild!("1", "18" "19" "26" "27"),
+            wild!("2", "20" "21" "28" "29"),
+            wild!("3", "22" "23" "30" "31"),
+            "b 9b\n",
+            between!("0", "16" "17" "24" "25"),
+            between!("1", "18" "19" "26" "27"),
+            between!("2", "20" "21" "28" "29"),
+            between!("3", "22" "23" "30" "31"),
+        )
+    };
+    (2, wild) => {
+        concat!(
+            wild!("0", "16" "17" "24" "25"),
+            wild!("1", "18" "19" "26" "27"),
+            "b 9b\n",
+            between!("0", "16" "17" "24" "25"),
+            between!("1", "18" "19" "26" "27"),
+        )
+    };
+    (4, rest) => {
+        concat!(
+            rest!("16" "17" "24" "25"),
+            rest!("18" "19" "26" "27"),
+            rest!("20" "21" "28" "29"),
+            rest!("22" "23" "30" "31"),
+        )
+    };
+    (2, rest) => {
+        concat!(rest!("16" "17" "24" "25"), rest!("18" "19" "26" "27"))
+    };
+}
 
-macro_rules! block {
-    ($tile:expr, $turned:expr, $runs:expr, $one:expr, $two:expr, $sums:expr, $calm:expr, $wild:expr, $rest:expr) => {
-        asm!(
-            "ld1 {{v16.4s-v19.4s}}, [{start}]",
-            "ld1 {{v20.4s-v23.4s}}, [{more}]",
-            "ld1 {{v24.4s-v27.4s}}, [{start}]",
-            "ld1 {{v28.4s-v31.4s}}, [{more}]",
-            "9:",
-            "ldrb {run:w}, [{runs}], #1",
-            "cbz {run}, 8f",
-            // An odd number begins with the second of two.
-            "tbnz {run}, #0, 22f",
-            "2:",
-            "ld4r {{v8.4s-v11.4s}}, [{one}], #16",
-            "ld4r {{v12.4s-v15.4s}}, [{two}], #16",
-            $calm,
-            "22:",
-            "ld4r {{v8.4s-v11.4s}}, [{one}], #16",
-            "ld4r {{v12.4s-v15.4s}}, [{two}], #16",
-            $calm,
-            "subs {run}, {run}, #2",
-            "b.gt 2b",
-            "8:",
-            "ldrb {wild:w}, [{runs}], #1",
-            "cbz {wild:w}, 3f",
-            "ld4r {{v8.4s-v11.4s}}, [{one}], #16",
-            "ld4r {{v12.4s-v15.4s}}, [{two}], #16",
-            $wild,
-            "3:",
-            "cbz {rest}, 6f",
-            "7:",
-            "ld2r {{v8.4s-v9.4s}}, [{one}], #8",
-            "ld2r {{v12.4s-v13.4s}}, [{two}], #8",
-            $rest,
-            "subs {rest}, {rest}, #1",
-            "b.ne 7b",
-            "6:",
-            "addp v16.4s, v16.4s, v17.4s",
-            "addp v17.4s, v18.4s, v19.4s",
-            "addp v18.4s, v20.4s, v21.4s",
-            "addp v19.4s, v22.4s, v23.4s",
-            "addp v20.4s, v24.4s, v25.4s",
-            "addp v21.4s, v26.4s, v27.4s",
-            "addp v22.4s, v28.4s, v29.4s",
-            "addp v23.4s, v30.4s, v31.4s",
-            start = in(reg) $turned.start.as_ptr().cast::<i32>(),
-            more = in(reg) $turned.start.as_ptr().cast::<i32>().add(PANEL),
-            run = out(reg) _,
-            runs = inout(reg) $runs => _,
-            rest = inout(reg) ($tile.depth % PIECE).div_ceil(8) => _,
-            wild = out(reg) _,
-            weights = inout(reg) $turned.bytes.as_ptr() => _,
-            one = inout(reg) $one => _,
-            two = inout(reg) $two => _,
-            out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-            out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _, out("v14") _, out("v15") _,
-            out("v16") $sums[0][0], out("v17") $sums[0][1], out("v18") $sums[0][2], out("v19") $sums[0][3],
-            out("v20") $sums[1][0], out("v21") $sums[1][1], out("v22") $sums[1][2], out("v23") $sums[1][3],
-            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
-            options(readonly, nostack),
+/// The logarithm of the bytes of a piece.
+macro_rules! piece_shift {
+    (4) => {
+        "8"
+    };
+    (2) => {
+        "7"
+    };
+}
+
+/// The activations of a piece.
+macro_rules! activations {
+    () => {
+        "ld4r {{v8.4s-v11.4s}}, [{one}], #16\n ld4r {{v12.4s-v15.4s}}, [{two}], #16\n"
+    };
+}
+
+/// `{run}` calm pieces, at least one. An odd number begins with the second of two.
+macro_rules! calm_run {
+    ($quads:tt) => {
+        concat!(
+            "tbnz {run}, #0, 22f\n",
+            "2:\n",
+            activations!(),
+            columns!($quads, calm),
+            "22:\n",
+            activations!(),
+            columns!($quads, calm),
+            "subs {run}, {run}, #2\n",
+            "b.gt 2b\n",
         )
     };
 }
 
-/// The same of the pieces that are not level 0 throughout, where all are calm. `$deep` is the logarithm of the bytes of a
-/// piece.
-macro_rules! live_block {
-    ($deep:literal, $turned:expr, $start:expr, $live:expr, $one:expr, $two:expr, $sums:expr, $calm:expr) => {
+/// Sums of a row, 4 columns each.
+type Sums = [int32x4_t; 4];
+
+/// The sums of 2 rows of a panel, from `$start` on, as `$code` makes them, which ends at label 6. `$operand`s are those of it
+/// alone.
+macro_rules! block {
+    ($turned:expr, $start:expr, $rows:expr, $sums:expr, $code:expr, $($operand:tt)*) => {
         asm!(
             "ld1 {{v16.4s-v19.4s}}, [{start}]",
             "ld1 {{v20.4s-v23.4s}}, [{more}]",
             "ld1 {{v24.4s-v27.4s}}, [{start}]",
             "ld1 {{v28.4s-v31.4s}}, [{more}]",
-            "9:",
-            "ldrb {dead:w}, [{live}], #1",
-            "ldrb {run:w}, [{live}], #1",
-            "cbz {run}, 6f",
-            concat!("add {weights}, {weights}, {dead}, lsl #", $deep),
-            "add {one}, {one}, {dead}, lsl #4",
-            "add {two}, {two}, {dead}, lsl #4",
-            "tbnz {run}, #0, 22f",
-            "2:",
-            "ld4r {{v8.4s-v11.4s}}, [{one}], #16",
-            "ld4r {{v12.4s-v15.4s}}, [{two}], #16",
-            $calm,
-            "22:",
-            "ld4r {{v8.4s-v11.4s}}, [{one}], #16",
-            "ld4r {{v12.4s-v15.4s}}, [{two}], #16",
-            $calm,
-            "subs {run}, {run}, #2",
-            "b.gt 2b",
-            "b 9b",
+            $code,
             "6:",
             "addp v16.4s, v16.4s, v17.4s",
             "addp v17.4s, v18.4s, v19.4s",
@@ -259,18 +259,76 @@ macro_rules! live_block {
             "addp v23.4s, v30.4s, v31.4s",
             start = in(reg) $start,
             more = in(reg) $start.add(PANEL),
-            dead = out(reg) _,
             run = out(reg) _,
-            live = inout(reg) $live => _,
-            weights = inout(reg) $turned.bytes.as_ptr().cast::<i8>() => _,
-            one = inout(reg) $one => _,
-            two = inout(reg) $two => _,
+            weights = inout(reg) $turned.bytes.as_ptr() => _,
+            one = inout(reg) $rows[0] => _,
+            two = inout(reg) $rows[1] => _,
+            $($operand)*
             out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
             out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _, out("v14") _, out("v15") _,
             out("v16") $sums[0][0], out("v17") $sums[0][1], out("v18") $sums[0][2], out("v19") $sums[0][3],
             out("v20") $sums[1][0], out("v21") $sums[1][1], out("v22") $sums[1][2], out("v23") $sums[1][3],
             out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
             options(readonly, nostack),
+        )
+    };
+}
+
+/// As a programme at `$runs` says.
+macro_rules! programmed {
+    ($quads:tt, $tile:expr, $turned:expr, $runs:expr, $rows:expr, $sums:expr) => {
+        block!(
+            $turned,
+            $turned.start.as_ptr().cast::<i32>(),
+            $rows,
+            $sums,
+            concat!(
+                "9:\n",
+                "ldrb {run:w}, [{runs}], #1\n",
+                "cbz {run}, 8f\n",
+                calm_run!($quads),
+                "8:\n",
+                "ldrb {wild:w}, [{runs}], #1\n",
+                "cbz {wild:w}, 3f\n",
+                activations!(),
+                columns!($quads, wild),
+                "3:\n",
+                "cbz {rest}, 6f\n",
+                "7:\n",
+                "ld2r {{v8.4s-v9.4s}}, [{one}], #8\n",
+                "ld2r {{v12.4s-v13.4s}}, [{two}], #8\n",
+                columns!($quads, rest),
+                "subs {rest}, {rest}, #1\n",
+                "b.ne 7b\n",
+            ),
+            runs = inout(reg) $runs => _,
+            rest = inout(reg) ($tile.depth % PIECE).div_ceil(8) => _,
+            wild = out(reg) _,
+        )
+    };
+}
+
+/// Of the pieces that are not level 0 throughout, as `$live` says, where all are calm.
+macro_rules! living {
+    ($quads:tt, $turned:expr, $start:expr, $live:expr, $rows:expr, $sums:expr) => {
+        block!(
+            $turned,
+            $start,
+            $rows,
+            $sums,
+            concat!(
+                "9:\n",
+                "ldrb {dead:w}, [{live}], #1\n",
+                "ldrb {run:w}, [{live}], #1\n",
+                "cbz {run}, 6f\n",
+                "add {weights}, {weights}, {dead}, lsl #", piece_shift!($quads), "\n",
+                "add {one}, {one}, {dead}, lsl #4\n",
+                "add {two}, {two}, {dead}, lsl #4\n",
+                calm_run!($quads),
+                "b 9b\n",
+            ),
+            dead = out(reg) _,
+            live = inout(reg) $live => _,
         )
     };
 }
@@ -519,7 +577,6 @@ impl Turned {
         // SAFETY: rows have room after them to read 8 bytes at a time, and what is read there meets weights of 0; the panel was
         // turned; programmes end where the pieces do.
         unsafe {
-            let (one, two) = (tile.rows, tile.rows.wrapping_add(tile.depth));
             let mut sums = [[vdupq_n_s32(0); 4]; 2];
             if VIEW == LIVE && usize::from(*seen.add(1)) < tile.depth / PIECE {
                 self.live_sums::<QUADS>(tile, seen, &mut sums);
@@ -527,56 +584,11 @@ impl Turned {
             }
             let calm = VIEW == ENERGIES && look.is_calm(seen, tile.known.limits);
             let runs = if calm { look.calm.as_ptr() } else { runs };
+            let rows = [tile.rows, tile.rows.wrapping_add(tile.depth)];
             if QUADS == 4 {
-                block!(
-                    tile,
-                    self,
-                    runs,
-                    one,
-                    two,
-                    sums,
-                    concat!(
-                        calm!("16" "17" "24" "25"),
-                        calm!("18" "19" "26" "27"),
-                        calm!("20" "21" "28" "29"),
-                        calm!("22" "23" "30" "31"),
-                    ),
-                    concat!(
-                        wild!("0", "16" "17" "24" "25"),
-                        wild!("1", "18" "19" "26" "27"),
-                        wild!("2", "20" "21" "28" "29"),
-                        wild!("3", "22" "23" "30" "31"),
-                        "b 9b\n",
-                        between!("0", "16" "17" "24" "25"),
-                        between!("1", "18" "19" "26" "27"),
-                        between!("2", "20" "21" "28" "29"),
-                        between!("3", "22" "23" "30" "31"),
-                    ),
-                    concat!(
-                        rest!("16" "17" "24" "25"),
-                        rest!("18" "19" "26" "27"),
-                        rest!("20" "21" "28" "29"),
-                        rest!("22" "23" "30" "31"),
-                    )
-                );
+                programmed!(4, tile, self, runs, rows, sums);
             } else {
-                block!(
-                    tile,
-                    self,
-                    runs,
-                    one,
-                    two,
-                    sums,
-                    concat!(calm!("16" "17" "24" "25"), calm!("18" "19" "26" "27")),
-                    concat!(
-                        wild!("0", "16" "17" "24" "25"),
-                        wild!("1", "18" "19" "26" "27"),
-                        "b 9b\n",
-                        between!("0", "16" "17" "24" "25"),
-                        between!("1", "18" "19" "26" "27"),
-                    ),
-                    concat!(rest!("16" "17" "24" "25"), rest!("18" "19" "26" "27"))
-                );
+                programmed!(2, tile, self, runs, rows, sums);
             }
             sums
         }
@@ -590,34 +602,11 @@ impl Turned {
             let mut start = MaybeUninit::uninit();
             Self::lifted(tile, live, &mut start);
             let start = start.as_ptr().cast::<i32>();
-            let (one, two) = (tile.rows, tile.rows.add(tile.depth));
+            let rows = [tile.rows, tile.rows.wrapping_add(tile.depth)];
             if QUADS == 4 {
-                live_block!(
-                    "8",
-                    self,
-                    start,
-                    live,
-                    one,
-                    two,
-                    sums,
-                    concat!(
-                        calm!("16" "17" "24" "25"),
-                        calm!("18" "19" "26" "27"),
-                        calm!("20" "21" "28" "29"),
-                        calm!("22" "23" "30" "31"),
-                    )
-                );
+                living!(4, self, start, live, rows, sums);
             } else {
-                live_block!(
-                    "7",
-                    self,
-                    start,
-                    live,
-                    one,
-                    two,
-                    sums,
-                    concat!(calm!("16" "17" "24" "25"), calm!("18" "19" "26" "27"))
-                );
+                living!(2, self, start, live, rows, sums);
             }
         }
     }

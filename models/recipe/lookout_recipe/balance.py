@@ -13,7 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from . import data, trunk
-from .graph import quantised
+from .graph import quantised_layer
 from .model import StaticKeyAttention
 from .order import put_in_order
 from .settle import settled
@@ -44,9 +44,8 @@ def balanced(model: nn.Module, run) -> nn.Module:
         hook.remove()
     for layer in layers:
         if means[layer]:
-            weight = layer.weight.detach().flatten(1)
-            values, scale = quantised(weight.t().numpy(), getattr(layer, "light", 0))
-            lost = weight - torch.from_numpy(np.ascontiguousarray((values * scale).T))
+            values, scale = quantised_layer(layer)
+            lost = layer.weight.detach().flatten(1) - torch.from_numpy(np.ascontiguousarray((values * scale).T))
             layer.bias.data += (lost * torch.stack(means[layer]).mean(0)).sum(1)
     return model
 

@@ -21,7 +21,7 @@ def quantised(weight: np.ndarray, taps: int = 0, most: int = LIGHT) -> tuple[np.
     peak = np.abs(weight).max(0)
     best, error = np.where(peak > 0, peak / 127, 1), np.full(peak.shape, np.inf)
     # Weights that were rounded so before have their scale among these, and stay as they are.
-    smaller = [127 / largest for largest in range(most // max(1, taps), 127)] if taps else []
+    smaller = [127 / largest for largest in range(most // taps, 127)] if taps else []
     for part in (*np.linspace(0.8, 1.0, 9), *smaller):
         scale = np.where(peak > 0, peak * part / 127, 1)
         whole = np.clip(np.round(weight / scale), -127, 127)
@@ -31,6 +31,11 @@ def quantised(weight: np.ndarray, taps: int = 0, most: int = LIGHT) -> tuple[np.
         best, error = np.where(wrong < error, scale, best), np.minimum(wrong, error)
     scale = best.astype(np.float32)
     return np.clip(np.round(weight / scale), -127, 127).astype(np.int8), scale
+
+
+def quantised_layer(layer: torch.nn.Module) -> tuple[np.ndarray, np.ndarray]:
+    """The weights of a layer `[N, ...]` as `[K, N]` int8, with the scales."""
+    return quantised(layer.weight.detach().flatten(1).t().numpy(), getattr(layer, "light", 0))
 
 
 def _numpy(value) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from . import trunk
-from .graph import LIGHT, quantised
+from .graph import LIGHT, quantised_layer
 
 PIECE, LANES = 16, 4
 LEVEL = 6 / 254  # of the values between the layers
@@ -20,18 +20,14 @@ SEEN = 32768  # pairs of pixels that are looked at, of a layer
 @torch.no_grad()
 def voices(blocks, stem: trunk.Conv, pixels: torch.Tensor) -> list[np.ndarray]:
     """For each block, which channels of 2 neighbouring pixels are above 0 before its last layer: `[channels, pairs]`, packed."""
-    found = []
+    found = [[] for _ in blocks]
     for part in pixels.split(10):
         x = stem(trunk.normalised(part))
-        for index, block in enumerate(blocks):
+        for block, heard in zip(blocks, found, strict=True):
             y = block.depthwise(block.expand(x) if block.expand else x)
             loud = (y > LEVEL / 2).permute(1, 0, 2, 3).flatten(1).unflatten(1, (-1, 2)).any(-1)
             every = max(1, loud.shape[1] * len(pixels) // len(part) // SEEN)
-            loud = np.packbits(loud[:, ::every].numpy(), axis=1)
-            if len(found) > index:
-                found[index].append(loud)
-            else:
-                found.append([loud])
+            heard.append(np.packbits(loud[:, ::every].numpy(), axis=1))
             y = block.project(y)
             x = x + y if block.residual else y
     return [np.concatenate(parts, 1) for parts in found]
@@ -99,8 +95,8 @@ def repaired(lanes: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def put_in_order(body: trunk.Trunk, head, pixels: torch.Tensor) -> None:
     """Reorders the channels between the layers of every block, by what pictures `[B, H, W, 3]` uint8 make of them."""
     blocks = [*body.blocks[: trunk.LAST_FINE_BLOCK + 1], *head.tail]
-    for index, (block, loud) in enumerate(zip(blocks, voices(blocks, body.stem, pixels), strict=True)):
-        values, _ = quantised(block.project.conv.weight.flatten(1).t().numpy())
+    for block, loud in zip(blocks, voices(blocks, body.stem, pixels), strict=True):
+        values, _ = quantised_layer(block.project.conv)
         to = torch.from_numpy(order(loud, np.abs(values.astype(np.int64))))
         for conv in (block.expand or body.stem, block.depthwise):
             conv.conv.weight.data, conv.conv.bias.data = conv.conv.weight[to], conv.conv.bias[to]

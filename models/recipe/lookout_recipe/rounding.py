@@ -8,7 +8,7 @@ import torch
 import torch.nn as nn
 
 from . import trunk
-from .graph import quantised
+from .graph import quantised_layer
 from .model import StaticKeyAttention
 
 
@@ -28,7 +28,7 @@ def round_weights(model: nn.Module) -> None:
     """One scale an output channel, or a row of a table, chosen as `export` chooses it."""
     for module in model.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.Embedding)):
-            values, scale = quantised(module.weight.detach().flatten(1).t().numpy(), getattr(module, "light", 0))
+            values, scale = quantised_layer(module)
             module.weight.data.copy_(torch.from_numpy(values * scale).t().reshape(module.weight.shape))
 
 
